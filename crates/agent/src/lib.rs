@@ -1,1 +1,1 @@
-//! DESC
+//! The host daemon.

@@ -1,1 +1,1 @@
-//! DESC
+//! The REST types, the OpenAPI description and the typed client.

@@ -1,1 +1,1 @@
-//! DESC
+//! The DVD Store workload: schema, data, driver, audit.

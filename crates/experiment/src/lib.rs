@@ -1,1 +1,1 @@
-//! DESC
+//! The paper's test, its statistics and its report.

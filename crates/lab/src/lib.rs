@@ -1,1 +1,3 @@
-//! DESC
+//! A farm in one box, and the golden image its VMs are cloned from.
+
+pub mod image;

@@ -1,1 +1,1 @@
-//! DESC
+//! Who may run a VM: epoch files, fences, the keeper.

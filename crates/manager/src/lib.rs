@@ -1,1 +1,1 @@
-//! DESC
+//! The central daemon: inventory, tasks, events, REST.

@@ -1,1 +1,1 @@
-//! DESC
+//! What is true and what happens next, as pure code.

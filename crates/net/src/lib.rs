@@ -1,1 +1,1 @@
-//! DESC
+//! Bridges, taps, namespaces, HTB classes, announcements, echo probe.

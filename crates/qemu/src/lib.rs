@@ -1,1 +1,1 @@
-//! DESC
+//! QEMU as a process: command line, QMP, accelerator probe, adoption.

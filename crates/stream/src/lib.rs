@@ -1,1 +1,1 @@
-//! DESC
+//! The migration data path: relays and their wire protocol.

@@ -1,1 +1,1 @@
-//! DESC
+//! The farm CA, identities, and serving and calling under mutual TLS.
