@@ -26,15 +26,22 @@ pub enum Expect {
     AnyInFarm,
 }
 
-/// Why a server's certificate, although well-formed, is not accepted. Found in the source of a TLS error.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unexpected {
+/// Why a server's certificate, although well-formed, is not accepted.
+#[derive(thiserror::Error)]
+enum Unexpected {
     #[error("the server is {found}, expected {expected}; check the address")]
     Identity { found: Identity, expected: Identity },
     #[error(
         "no certificate of the server has the fingerprint {0}; is this the manager that made the join token?"
     )]
     Fingerprint(Fingerprint),
+}
+
+impl std::fmt::Debug for Unexpected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // rustls shows its users the debug form: they must be able to read it.
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 /// Where trust comes from.
