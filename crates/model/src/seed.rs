@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 pub const LABEL: &str = "CIDATA";
 
 /// Who a clone is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Seed {
     /// Changes whenever the guest shall apply its identity anew; the VM's id, usually.
     pub instance_id: String,

@@ -139,7 +139,7 @@ impl Destination {
                 other => before_claim(Self::Listening, other),
             },
             Self::Receiving { arrived } => receiving(arrived, epoch, event),
-            Self::Claiming => claiming(epoch, event),
+            Self::Claiming => claiming(epoch, &event),
             Self::Activating => activating(epoch, event),
             Self::GivingBack { reason } => match event {
                 Event::GivenBack => (Self::Ended(End::GaveBack { reason }), Vec::new()),
@@ -193,7 +193,7 @@ fn destroy(reason: String) -> (Destination, Vec<Effect>) {
     )
 }
 
-fn claiming(epoch: Epoch, event: Event) -> (Destination, Vec<Effect>) {
+fn claiming(epoch: Epoch, event: &Event) -> (Destination, Vec<Effect>) {
     match event {
         // The point of no return for the farm: from here on the source can never run the
         // VM again unless this host gives it back.
