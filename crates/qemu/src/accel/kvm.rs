@@ -1,0 +1,6 @@
+//! stub
+use super::KvmState;
+/// Probe.
+pub fn probe_kvm() -> KvmState {
+    todo!()
+}
