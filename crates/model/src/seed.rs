@@ -30,7 +30,7 @@ pub struct Seed {
 }
 
 /// An address and the length of its network's prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StaticAddress {
     /// The address.
     pub address: Ipv4Addr,
