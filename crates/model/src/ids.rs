@@ -70,7 +70,7 @@ uuid_id!(
 /// A host of the farm: given at joining, stable over restarts and renames.
 ///
 /// Short and printable, because it stands in certificates, epoch files and file names:
-/// 1 to 63 characters of `a-z 0-9 - .`.
+/// 1 to 57 characters of `a-z 0-9 - .` (a certificate's common name has room for no more).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String)]
@@ -88,7 +88,7 @@ impl FromStr for HostId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        if is_label(text) {
+        if is_label(text) && text.len() <= 57 {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidId {

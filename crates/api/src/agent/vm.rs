@@ -17,6 +17,9 @@ pub struct VmView {
     pub state: VmState,
     /// The epoch under which its QEMU runs here, if it runs.
     pub epoch: Option<Epoch>,
+    /// The newest epoch in the VM's directory as this host last read it, whoever holds it;
+    /// absent: never started. The next start or migration asks for the one after it.
+    pub newest_epoch: Option<Epoch>,
     /// QEMU's process id as this host counts, if it runs.
     pub pid: Option<u32>,
     /// The migration that it takes part in, if any.
