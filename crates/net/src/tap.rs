@@ -148,7 +148,7 @@ mod tests {
             nic.tap_name(),
             Nic::new("0b9d4c9e-7d0b-4a58-8f8a-0f3a31cbd7a1", 0).tap_name()
         );
-        assert_eq!(Nic::new("a", 0).tap_name(), "t0-mrsapjbdmrr");
+        assert_eq!(Nic::new("a", 0).tap_name(), "t0-me3dadsj46y");
         for index in [0, 9, 10, 255] {
             let name = Nic::new("vm", index).tap_name();
             link::check_name(&name).unwrap();

@@ -14,6 +14,8 @@ use crate::clock::{MonoNs, between};
 
 /// Probes remembered per target: 82 s at one each 5 ms.
 const REMEMBERED: usize = 16_384;
+/// Longer round trips, in microseconds, count as this long in the percentiles.
+const LONGEST_TRIP_US: u64 = 100_000_000;
 
 /// A time in which no reply arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,8 +125,8 @@ impl Tracker {
             round_trip_max: Duration::ZERO,
             silences: Vec::new(),
         };
-        let mut round_trips = Histogram::new(3).expect("three significant digits are allowed");
-        round_trips.auto(true);
+        let round_trips = Histogram::new_with_bounds(1, LONGEST_TRIP_US, 3)
+            .expect("1 is at most half of the longest trip, and 3 digits are allowed");
         Self {
             record,
             threshold,
