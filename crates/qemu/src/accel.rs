@@ -4,9 +4,19 @@
 //! thousand times slower than native, so that a VM started with it seems to hang. So the probe
 //! runs a loop in guest ring 0 and times it (`kvm.rs`).
 
+#[cfg(target_arch = "x86_64")]
 mod kvm;
 
+#[cfg(target_arch = "x86_64")]
 pub use kvm::probe_kvm;
+
+/// The probe's loop is x86-64 code; so are the guests.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn probe_kvm() -> KvmState {
+    KvmState::Absent {
+        reason: "this is not an x86-64 host".to_owned(),
+    }
+}
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
