@@ -1,0 +1,1 @@
+//! The lines of the classic driver, for those who parse them.

@@ -1,0 +1,1 @@
+//! Runs one order on a connection.

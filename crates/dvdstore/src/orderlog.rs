@@ -1,0 +1,1 @@
+//! The order log: every [`OrderRecord`](crate::record::OrderRecord) as a row of CSV.
