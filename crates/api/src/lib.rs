@@ -6,3 +6,4 @@
 pub mod agent;
 pub mod error;
 pub mod farm;
+pub mod http;

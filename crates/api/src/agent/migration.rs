@@ -134,6 +134,22 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Precopy => "precopy",
+            Self::Blackout => "blackout",
+            Self::Commit => "commit",
+            Self::Activate => "activate",
+            Self::Running => "running",
+            Self::GaveBack => "gave_back",
+            Self::Stayed => "stayed",
+            Self::Held => "held",
+        }
+    }
+
     /// Whether nothing more will come.
     #[must_use]
     pub fn is_final(self) -> bool {

@@ -19,6 +19,7 @@
 //! | `POST /v1/migrations/{id}/cancel` | manager | to the source; refused after release |
 //! | `GET /metrics` | anybody with a farm certificate | Prometheus text |
 
+pub mod client;
 mod migration;
 mod vm;
 

@@ -26,6 +26,7 @@
 //! Everything that takes time answers `202` with the [`Task`](godwit_model::task::Task).
 //! VMs may be named by id or by name wherever `{id}` of a VM stands.
 
+pub mod client;
 mod host;
 mod vm;
 
