@@ -10,6 +10,7 @@
 //! 0x18-0x1f network cards. CD-ROMs sit on the IDE controller that the machine has anyway.
 
 mod args;
+mod nodes;
 
 use crate::accel::Accelerator;
 use godwit_model::{units::Bytes, vm::DiskFormat};

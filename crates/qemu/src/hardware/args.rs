@@ -1,13 +1,14 @@
 //! [`MachineConfig`] to QEMU's argument list. The order is fixed, too: a diff of two command
 //! lines then shows what differs and nothing else.
 
+use super::nodes::{CACHED, Cache, DIRECT, FileNode, FormatNode};
 use super::{
     Boot, DiskDevice, Display, HardwareError, MAX_DISKS, MAX_MEDIA, MAX_NICS, MachineConfig,
     MediumDevice, MediumKind, NicDevice, TemplateFile,
 };
 use crate::accel::Accelerator;
 use godwit_model::{units::Bytes, vm::DiskFormat};
-use serde_json::json;
+use serde::Serialize;
 use std::{
     ffi::OsString,
     os::unix::ffi::OsStrExt,
@@ -175,15 +176,9 @@ impl MachineConfig {
         medium: &MediumDevice,
     ) -> Result<(), HardwareError> {
         let node = format!("medium{index}");
-        args.blockdev(&json!({
-            "driver": "file", "node-name": format!("{node}-file"), "filename": utf8(&medium.path)?,
-            "read-only": true, "auto-read-only": false, "locking": "auto",
-            "cache": {"direct": false, "no-flush": false},
-        }));
-        args.blockdev(&json!({
-            "driver": "raw", "node-name": node, "file": format!("{node}-file"),
-            "read-only": true,
-        }));
+        let file = format!("{node}-file");
+        args.blockdev(&FileNode::immutable(&file, utf8(&medium.path)?));
+        args.blockdev(&format_node("raw", &node, &file, CACHED));
         match medium.kind {
             MediumKind::Seed => args.device(
                 &format!("virtio-blk-pci,id=seed{index},drive={node},werror=stop,rerror=stop"),
@@ -226,31 +221,27 @@ impl MachineConfig {
 
 fn disk(args: &mut Args, index: usize, disk: &DiskDevice) -> Result<(), HardwareError> {
     let node = format!("disk{index}");
-    let format = disk.format.as_str();
-    args.blockdev(&json!({
-        "driver": "file", "node-name": format!("{node}-file"), "filename": utf8(&disk.path)?,
-        "read-only": disk.readonly, "auto-read-only": false, "locking": "on", "aio": "threads",
-        "discard": "unmap", "cache": {"direct": true, "no-flush": false},
-    }));
-    let mut image = json!({
-        "driver": format, "node-name": node, "file": format!("{node}-file"),
-        "read-only": disk.readonly, "auto-read-only": false, "discard": "unmap",
-        "detect-zeroes": "unmap", "cache": {"direct": true, "no-flush": false},
+    let file = format!("{node}-file");
+    args.blockdev(&FileNode::disk(&file, utf8(&disk.path)?, disk.readonly));
+    let backing = match (&disk.template, disk.format) {
+        (Some(below), DiskFormat::Qcow2) => Some(template(args, &node, below)?),
+        _ => None,
+    };
+    args.blockdev(&FormatNode {
+        backing: backing.as_deref(),
+        read_only: disk.readonly,
+        discard: "unmap",
+        ..format_node(disk.format.as_str(), &node, &file, DIRECT)
     });
-    if let (Some(file), DiskFormat::Qcow2) = (&disk.template, disk.format) {
-        image["backing"] = template(args, &node, file)?.into();
-    }
-    args.blockdev(&image);
     let serial = disk
         .serial
         .as_ref()
         .map(|s| format!(",serial={s}"))
         .unwrap_or_default();
+    let boot = index + 1;
     args.device(
         &format!(
-            "virtio-blk-pci,id=vd{index},drive={node}{serial},bootindex={},\
-             werror=stop,rerror=stop",
-            index + 1
+            "virtio-blk-pci,id=vd{index},drive={node}{serial},bootindex={boot},werror=stop,rerror=stop"
         ),
         ADDR_DISKS + index,
     );
@@ -258,19 +249,30 @@ fn disk(args: &mut Args, index: usize, disk: &DiskDevice) -> Result<(), Hardware
 }
 
 /// The nodes of an immutable template; returns the name of the upper one.
-fn template(args: &mut Args, node: &str, template: &TemplateFile) -> Result<String, HardwareError> {
+fn template(args: &mut Args, node: &str, below: &TemplateFile) -> Result<String, HardwareError> {
     let name = format!("{node}-template");
-    args.blockdev(&json!({
-        "driver": "file", "node-name": format!("{name}-file"), "filename": utf8(&template.path)?,
-        "read-only": true, "auto-read-only": false, "locking": "auto", "aio": "threads",
-        "cache": {"direct": false, "no-flush": false},
-    }));
-    args.blockdev(&json!({
-        "driver": template.format.as_str(), "node-name": name, "file": format!("{name}-file"),
-        "read-only": true, "auto-read-only": false,
-        "cache": {"direct": false, "no-flush": false},
-    }));
+    let file = format!("{name}-file");
+    args.blockdev(&FileNode::immutable(&file, utf8(&below.path)?));
+    args.blockdev(&format_node(below.format.as_str(), &name, &file, CACHED));
     Ok(name)
+}
+
+fn format_node<'a>(
+    driver: &'static str,
+    node_name: &'a str,
+    file: &'a str,
+    cache: Cache,
+) -> FormatNode<'a> {
+    FormatNode {
+        driver,
+        node_name,
+        file,
+        backing: None,
+        read_only: true,
+        auto_read_only: false,
+        discard: "ignore",
+        cache,
+    }
 }
 
 fn network(args: &mut Args, index: usize, nic: &NicDevice) {
@@ -303,8 +305,9 @@ impl Args {
         self.pair("-device", format!("{device},bus=pci.0,addr={addr:#04x}"));
     }
 
-    fn blockdev(&mut self, node: &serde_json::Value) {
-        self.pair("-blockdev", node.to_string());
+    fn blockdev(&mut self, node: &impl Serialize) {
+        let json = serde_json::to_string(node).expect("plain structures always become JSON");
+        self.pair("-blockdev", json);
     }
 }
 
