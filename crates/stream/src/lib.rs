@@ -1,1 +1,38 @@
 //! The migration data path: relays and their wire protocol.
+//!
+//! ```text
+//!  source host                                              destination host
+//!  QEMU ──unix──► relay send ══ TLS 1.3, both certificates ══► relay receive ──unix──► QEMU
+//!                 │ keeps the newest pieces back               │ digest of the whole stream
+//!                 │ until Release                              │ before QEMU sees the last piece
+//! ```
+//!
+//! A relay is a process without root rights (`godwit relay send|receive`, [`process`]); its agent starts and steers it
+//! through [`SourceRelay`] and [`DestinationRelay`]. What travels between relays is in [`wire`]; how a piece of QEMU's
+//! stream becomes a frame is behind the traits of [`transfer`], which is where page awareness goes.
+//!
+//! Invariants
+//! - The last piece is sent only after Release ([`source`] marks the point).
+//! - QEMU at the destination sees the last piece only if the digest of everything matches ([`destination`]).
+//! - Every queue is bounded: what lies in a relay lengthens the blackout.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod accept;
+pub mod config;
+pub mod destination;
+mod framed;
+pub mod handle;
+mod orders;
+mod privilege;
+pub mod process;
+mod report;
+mod sockets;
+pub mod source;
+pub mod transfer;
+pub mod wire;
+
+pub use config::{Credentials, DestinationConfig, SourceConfig};
+pub use handle::{DestinationRelay, Events, RelayError, SourceRelay};
+pub use report::{ByteCount, Command, Event, Totals};
+pub use wire::{BadMigrationId, MigrationId};
