@@ -3,7 +3,7 @@
 //! crashes, can be reported as far as it got. [`join`] makes one run of two parts run apart.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -428,6 +428,8 @@ fn format_error(path: &Path, source: impl std::error::Error + Send + Sync + 'sta
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::report::sample;
 

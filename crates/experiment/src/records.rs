@@ -67,6 +67,8 @@ pub struct OrderRow {
     pub response_ms: f64,
     /// Sum of its database calls: what the paper calls response time.
     pub service_ms: f64,
+    /// How late the generator itself began it; waiting for a free connection is not in it.
+    pub lag_ms: f64,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -189,11 +191,11 @@ pub struct SilenceRow {
     pub part: Part,
     /// Name of the VM.
     pub vm: String,
-    /// When the last answered probe before it was sent.
+    /// When the last answer before it came.
     pub start_s: f64,
-    /// When the first answered probe after it was sent.
+    /// When the first answer after it came.
     pub end_s: f64,
-    /// Its length, in milliseconds.
+    /// Its length beyond the pause that the probe's own rhythm explains, in milliseconds.
     pub silence_ms: f64,
 }
 
@@ -204,9 +206,10 @@ pub struct GeneratorRow {
     pub part: Part,
     /// When it was read.
     pub t_s: f64,
-    /// CPU of generator and probe, in percent of one core.
+    /// CPU of the whole process, generator and probe, in percent of one core.
     pub cpu_percent: f64,
-    /// The largest delay in this second with which a probe was sent, in milliseconds: how late
-    /// this process itself runs.
-    pub lag_ms: f64,
+    /// The echo probe's part of it.
+    pub probe_percent: f64,
+    /// Rounds that the echo probe left out because it was held up.
+    pub probe_missed: u64,
 }

@@ -114,7 +114,7 @@ fn part_report(run: &Run, part: Part) -> Option<PartReport> {
         .iter()
         .filter(|g| g.part == part && inside(g.t_s))
         .collect();
-    let lags: Vec<f64> = generator.iter().map(|g| g.lag_ms).collect();
+    let lags: Vec<f64> = ended.iter().map(|o| o.lag_ms).collect();
     let silences = run
         .silences
         .iter()
@@ -133,7 +133,7 @@ fn part_report(run: &Run, part: Part) -> Option<PartReport> {
         ready_seconds: info.ready_s,
         generator: GeneratorReport {
             cpu_percent: mean(&generator.iter().map(|g| g.cpu_percent).collect::<Vec<_>>()),
-            lag_p95_ms: percentile(&lags, 95.0),
+            lag_p99_ms: percentile(&lags, 99.0),
             lag_max_ms: lags.iter().copied().max_by(f64::total_cmp),
         },
     })
@@ -423,7 +423,7 @@ mod tests {
         run.generator.iter_mut().for_each(|g| g.cpu_percent = 99.0);
         assert!(build(&run).invalid_because[0].contains("saturated"));
         let mut run = sample::run(1);
-        run.generator.iter_mut().for_each(|g| g.lag_ms = 400.0);
+        run.orders.iter_mut().for_each(|o| o.lag_ms = 400.0);
         assert!(build(&run).invalid_because[0].contains("late"));
     }
 

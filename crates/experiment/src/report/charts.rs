@@ -12,6 +12,8 @@ use crate::report::svg::{Anchor, Svg};
 pub const WIDTH: f64 = 960.0;
 /// Where the plot begins and ends.
 pub const LEFT: f64 = 58.0;
+/// With more migrations than this, shading each over the lines would hide the lines.
+const MOST_BANDS: usize = 40;
 /// Where the plot ends.
 pub const RIGHT: f64 = WIDTH - 18.0;
 
@@ -197,7 +199,7 @@ fn orders(run: &Run, report: &Report) -> Svg {
     let highest = base.iter().chain(&moved).map(|p| p.1).fold(1.0, f64::max);
     let (x, values) = (
         Scale::new(0.0, window, LEFT, RIGHT),
-        ticks(highest * 1.04, 4),
+        ticks(highest * 1.04, 5),
     );
     let y = Scale::new(0.0, values[values.len() - 1], MIDDLE, TOP);
     svg.text(
@@ -213,7 +215,7 @@ fn orders(run: &Run, report: &Report) -> Svg {
         &mut svg,
         46.0,
         &[
-            ("baseline", Sign::Line, "without migration"),
+            ("baseline wide", Sign::Line, "without migration"),
             ("migrating", Sign::Line, "with migrations"),
             (
                 "move",
@@ -222,7 +224,8 @@ fn orders(run: &Run, report: &Report) -> Svg {
             ),
         ],
     );
-    for one in begun(report) {
+    let shaded = begun(report).count() <= MOST_BANDS;
+    for one in begun(report).filter(|_| shaded) {
         let (from, to) = (x.at(one.row.start_s), x.at(one.row.end_s));
         svg.rect(
             "band",

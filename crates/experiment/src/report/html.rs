@@ -9,44 +9,51 @@ use crate::report::schema::Report;
 use crate::report::svg::{COLOURS, STYLE, escape};
 use crate::report::table5::or_dash;
 
-/// The result in plain words.
+/// The result in plain words: the sentence that matters, and what else there is to say.
 pub fn summary(report: &Report) -> String {
-    let (Some(base), Some(moved), Some(kept)) =
-        (&report.baseline, &report.migrating, report.kept_percent)
-    else {
+    let details = details(report);
+    headline(report) + if details.is_empty() { "" } else { " " } + &details
+}
+
+fn headline(report: &Report) -> String {
+    let (Some(kept), Some(moved)) = (report.kept_percent, &report.migrating) else {
         return one_part(report);
     };
     let ok = report.migrations_total - report.migrations_failed;
-    let ci = report
-        .kept_percent_ci95
-        .map_or_else(String::new, |[low, high]| {
-            format!(" (95 % confidence: {low:.1} to {high:.1} %)")
-        });
-    let mut text = format!(
-        "With {ok} live migrations in {}, the shop kept {kept:.1} % of its orders{ci}: {:.1} orders \
-         per minute with migrations, {:.1} without.",
-        spoken(moved.seconds),
+    let word = if ok == 1 { "migration" } else { "migrations" };
+    format!(
+        "With {ok} live {word} in {}, the shop kept {kept:.1}\u{a0}% of its orders.",
+        spoken(moved.seconds)
+    )
+}
+
+fn details(report: &Report) -> String {
+    let (Some(base), Some(moved)) = (&report.baseline, &report.migrating) else {
+        return String::new();
+    };
+    let mut sentences = vec![format!(
+        "{:.1} orders per minute with migrations, {:.1} without{}.",
         moved.orders_per_minute,
         base.orders_per_minute,
-    );
+        report
+            .kept_percent_ci95
+            .map_or_else(String::new, |[low, high]| format!(
+                " (orders kept, 95\u{a0}% confidence: {low:.1} to {high:.1}\u{a0}%)"
+            )),
+    )];
     if let Some(mean) = report.mean_migration_seconds {
-        let _ = write!(text, " A migration took {mean:.1} s on average");
-        match (report.blackout_ms.p50, report.blackout_ms.max) {
-            (Some(p50), Some(max)) => {
-                let _ = write!(
-                    text,
-                    "; its VM was silent for {p50:.0} ms (median), {max:.0} ms at worst."
-                );
-            }
-            _ => text.push('.'),
-        }
+        sentences.push(format!("A migration took {mean:.1} s on average."));
+    }
+    if let (Some(p50), Some(max)) = (report.blackout_ms.p50, report.blackout_ms.max) {
+        sentences.push(format!(
+            "Its VM gave no answer for {p50:.0} ms in the median case, {max:.0} ms in the worst."
+        ));
     }
     if report.migrations_failed > 0 {
-        let _ = write!(text, " {} migrations failed.", report.migrations_failed);
+        sentences.push(format!("{} migrations failed.", report.migrations_failed));
     }
-    text.push(' ');
-    text.push_str(&audit_sentence(report));
-    text
+    sentences.push(audit_sentence(report));
+    sentences.join(" ")
 }
 
 fn one_part(report: &Report) -> String {
@@ -180,7 +187,9 @@ fn section(out: &mut String, heading: &str, text: &str, body: &str) {
 }
 
 fn verdict(report: &Report) -> String {
-    let mut out = format!("<h1>{}</h1>\n", escape(&report.summary));
+    let mut out = format!("<h1>{}</h1>\n", escape(&headline(report)));
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "<p class=\"lead\">{}</p>", escape(&details(report)));
     if report.valid {
         out.push_str("<p class=\"verdict good\"><strong>Valid.</strong> Steady load, generator at ease, audit clean.</p>\n");
         return out;
@@ -205,7 +214,7 @@ fn key_figures(report: &Report) -> String {
     let ci = report
         .kept_percent_ci95
         .map_or_else(String::new, |[low, high]| {
-            format!("95 % confidence {low:.1} to {high:.1} %")
+            format!("95\u{a0}% confidence: {low:.1} to\u{a0}{high:.1}\u{a0}%")
         });
     let blackout = &report.blackout_ms;
     let ok = report.migrations_total - report.migrations_failed;
@@ -272,8 +281,8 @@ probe are not in it. Marks on the time axis are migrations. (The paper's figure 
 const RESPONSES_TEXT: &str = "Measured from the moment an order falls due, so an order that has to wait \
 for a silent VM counts in full. The grey line is the same interval without migration.";
 const BLACKOUT_TEXT: &str = "An echo probe asks each VM every {ms} ms. The blackout of a migration is the \
-longest time its VM gave no answer while it moved, and so the pause that a client can feel; it can be up \
-to {ms} ms more than the pause itself. The agents' own measurement (source stopped to destination running) \
+longest time its VM gave no answer while it moved, and so the pause that a client can feel; it is exact \
+to about {ms} ms. The agents' own measurement (source stopped to destination running) \
 and QEMU's stand beside it.";
 const RECEIPTS_TEXT: &str = "What each migration cost. “Stream” is what QEMU wrote, “wire” what went over \
 the network.";
@@ -288,7 +297,8 @@ const PAGE: &str = "
 body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif}
 main{max-width:1040px;margin:0 auto;padding:40px 24px 72px}
 .kicker{color:var(--soft);font-size:13px;margin:0 0 10px}
-h1{font-size:25px;line-height:1.35;font-weight:600;margin:0 0 18px;max-width:54em;text-wrap:pretty}
+h1{font-size:29px;line-height:1.3;font-weight:650;margin:0 0 12px;max-width:54em;text-wrap:pretty}
+p.lead{font-size:17px;margin:0 0 20px;max-width:62em}
 h2{font-size:19px;margin:52px 0 6px}
 .why{color:var(--soft);margin:0 0 16px;max-width:74ch}
 .verdict{margin:0 0 22px;padding:10px 14px;border-left:4px solid;background:var(--panel);border-radius:0 6px 6px 0}
@@ -305,7 +315,9 @@ svg.chart{display:block;width:100%;height:auto;margin:6px 0 10px}
 .scroll{overflow-x:auto;margin:10px 0}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
-th{font-weight:500;color:var(--soft);vertical-align:bottom}
+th{font-weight:500;color:var(--soft);vertical-align:bottom;white-space:normal;line-height:1.25}
+table.dense{font-size:13px}
+table.dense th,table.dense td{padding:5px 7px}
 th:first-child,td:first-child,.left{text-align:left}
 thead tr:first-child th[colspan]{text-align:center;border-bottom:2px solid var(--rule)}
 td.sep,th.sep{border-left:2px solid var(--rule)}
@@ -342,7 +354,7 @@ mod tests {
     fn the_sentence_says_the_result() {
         let text = build(&sample::run(1)).summary;
         assert!(
-            text.starts_with("With 12 live migrations in 1 min 45 s, the shop kept "),
+            text.starts_with("With 12 live migrations in 1 min 45 s, the shop kept 99."),
             "{text}"
         );
         assert!(text.ends_with("No order was lost or doubled."), "{text}");

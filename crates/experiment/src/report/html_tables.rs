@@ -190,7 +190,7 @@ pub fn blackouts(report: &Report) -> String {
 
 /// One row per migration.
 pub fn receipts(report: &Report) -> String {
-    let mut out = String::from("<div class=\"scroll\"><table><thead><tr>");
+    let mut out = String::from("<div class=\"scroll\"><table class=\"dense\"><thead><tr>");
     for head in [
         "#",
         "VM",
@@ -315,8 +315,8 @@ pub fn trust(report: &Report) -> String {
             p.orders_failed.to_string(),
             p.orders_rolled_back.to_string(),
             or_dash(p.generator.cpu_percent, 0),
-            or_dash(p.generator.lag_p95_ms, 0),
-            or_dash(p.generator.lag_max_ms, 0),
+            or_dash(p.generator.lag_p99_ms, 1),
+            or_dash(p.generator.lag_max_ms, 1),
             or_dash(p.longest_silence_ms, 0),
         ]
     };
@@ -326,7 +326,7 @@ pub fn trust(report: &Report) -> String {
         "orders that ended with an error",
         "orders rolled back for want of stock",
         "generator and probe: CPU, percent of one core",
-        "generator's lag, 95 % of the seconds, ms",
+        "generator's lag, 99 % of the orders, ms",
         "generator's lag, worst, ms",
         "longest silence in any VM, ms",
     ];

@@ -197,6 +197,7 @@ fn orders(
                     end_s: due_s + response_ms / 1000.0,
                     response_ms,
                     service_ms: response_ms - 1.0,
+                    lag_ms: 0.4,
                     outcome,
                 });
             }
@@ -220,14 +221,11 @@ fn samples(run: &mut Run, part: Part, t_s: f64, chance: &mut ChaCha12Rng) {
             tx_bytes_per_s: if moving { 9.0e7 } else { 6.0e4 },
         });
     }
-    let (cpu_percent, lag_ms) = (
-        chance.random_range(6.0..10.0),
-        chance.random_range(1.0..20.0),
-    );
     run.generator.push(GeneratorRow {
         part,
         t_s,
-        cpu_percent,
-        lag_ms,
+        cpu_percent: chance.random_range(6.0..10.0),
+        probe_percent: 2.0,
+        probe_missed: 0,
     });
 }

@@ -107,8 +107,8 @@ pub struct PartReport {
 pub struct GeneratorReport {
     /// Mean CPU of generator and probe together, in percent of one core.
     pub cpu_percent: Option<f64>,
-    /// 95 % of the seconds had no larger delay than this in milliseconds.
-    pub lag_p95_ms: Option<f64>,
+    /// 99 % of the orders were begun with no larger delay than this in milliseconds.
+    pub lag_p99_ms: Option<f64>,
     /// The largest delay.
     pub lag_max_ms: Option<f64>,
 }

@@ -159,7 +159,8 @@ pub const STYLE: &str = "
 .chart .axis{stroke:var(--axis);stroke-width:1}
 .chart .divider{stroke:var(--rule);stroke-width:1;stroke-dasharray:3 3}
 .chart path{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
-.chart path.baseline{stroke:var(--baseline);stroke-width:1.75}
+.chart path.baseline{stroke:var(--baseline);stroke-width:5;stroke-opacity:.45}
+.chart line.baseline.wide{stroke-width:5;stroke-opacity:.45}
 .chart path.migrating{stroke:var(--migrating)}
 .chart line.baseline{stroke:var(--baseline);stroke-width:2.5}
 .chart line.migrating{stroke:var(--migrating);stroke-width:2.5}

@@ -8,7 +8,7 @@ use crate::stats::steady;
 
 /// Generator and probe may use this much of one core.
 const GENERATOR_CPU_PERCENT: f64 = 85.0;
-/// 95 % of the seconds may have a larger lag of the generator than this.
+/// At most one order in a hundred may be begun later than this by the generator's own fault.
 const GENERATOR_LAG_MS: f64 = 250.0;
 /// Orders due in both parts may differ by this share, in percent; two are always forgiven.
 const REPLAY_PERCENT: f64 = 2.0;
@@ -72,11 +72,11 @@ fn of_generator(word: &str, report: &PartReport) -> Vec<String> {
     }
     if let Some(lag) = report
         .generator
-        .lag_p95_ms
+        .lag_p99_ms
         .filter(|lag| *lag > GENERATOR_LAG_MS)
     {
         reasons.push(format!(
-            "the generator was late in the {word} part: by {lag:.0} ms in one second of twenty"
+            "the generator was late in the {word} part: it began one order in a hundred {lag:.0} ms late or more"
         ));
     }
     reasons

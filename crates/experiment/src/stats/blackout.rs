@@ -1,9 +1,9 @@
 //! From silences of the echo probe to the blackout of a migration.
 //!
-//! A silence is the time from sending the last answered probe to sending the next answered one.
-//! With a probe every 5 ms it is at most 5 ms longer than the pause it shows, and on a busy machine
-//! it shows pauses that have nothing to do with migration too; so those of the baseline are
-//! reported beside.
+//! A silence is the time between two answers, less the longest pause between two probes in it; so it
+//! is exact to about one interval of the probe and errs towards too short. On a busy machine there
+//! are silences that have nothing to do with migration too; the longest of the baseline is reported
+//! beside.
 
 use crate::records::{MigrationRow, MoveOutcome, SilenceRow};
 

@@ -95,7 +95,7 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use proptest::prelude::{prop_assert, proptest};
 
     fn noisy(seed: u64, seconds: usize, mean: f64) -> Vec<f64> {
         let mut chance = ChaCha12Rng::seed_from_u64(seed);

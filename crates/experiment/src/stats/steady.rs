@@ -84,6 +84,7 @@ mod tests {
             end_s: due_s + response_ms / 1000.0,
             response_ms,
             service_ms: response_ms,
+            lag_ms: 0.0,
             outcome: Outcome::Ok,
         }
     }
