@@ -9,11 +9,7 @@ use super::{
 use crate::accel::Accelerator;
 use godwit_model::{units::Bytes, vm::DiskFormat};
 use serde::Serialize;
-use std::{
-    ffi::OsString,
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path};
 
 const ADDR_DISPLAY: usize = 0x02;
 const ADDR_ENTROPY: usize = 0x03;
@@ -339,9 +335,9 @@ fn escaped(path: &Path) -> Result<String, HardwareError> {
     Ok(utf8(path)?.replace(',', ",,"))
 }
 
-fn socket(path: &PathBuf) -> Result<String, HardwareError> {
+fn socket(path: &Path) -> Result<String, HardwareError> {
     if path.as_os_str().as_bytes().len() > MAX_SOCKET_PATH {
-        return Err(HardwareError::SocketPathTooLong(path.clone()));
+        return Err(HardwareError::SocketPathTooLong(path.to_owned()));
     }
     escaped(path)
 }
