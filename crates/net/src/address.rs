@@ -9,6 +9,8 @@ use crate::netns::Netns;
 
 #[derive(Deserialize)]
 struct Shown {
+    #[serde(default, rename = "ifname")]
+    interface: String,
     #[serde(default)]
     addr_info: Vec<ShownAddress>,
 }
@@ -69,10 +71,32 @@ pub fn ensure(netns: &Netns, interface: &str, cidr: Cidr) -> Result<(), NetError
 /// As [`crate::command::run_json`].
 pub fn list(netns: &Netns, interface: &str) -> Result<Vec<Cidr>, NetError> {
     let shown: Vec<Shown> = netns.ip_json(&["-4", "address", "show", "dev", interface])?;
-    let all = shown.into_iter().flat_map(|link| link.addr_info);
-    Ok(all
-        .filter_map(|one| Some(Cidr::new(one.local?, one.prefixlen)))
+    Ok(shown
+        .into_iter()
+        .flat_map(Shown::addresses)
+        .map(|(_, cidr)| cidr)
         .collect())
+}
+
+/// All IPv4 addresses of a namespace, each with its interface.
+///
+/// # Errors
+/// As [`crate::command::run_json`].
+pub fn all(netns: &Netns) -> Result<Vec<(String, Cidr)>, NetError> {
+    let shown: Vec<Shown> = netns.ip_json(&["-4", "address", "show"])?;
+    Ok(shown.into_iter().flat_map(Shown::addresses).collect())
+}
+
+impl Shown {
+    fn addresses(self) -> impl Iterator<Item = (String, Cidr)> {
+        let Self {
+            interface,
+            addr_info,
+        } = self;
+        addr_info
+            .into_iter()
+            .filter_map(move |one| Some((interface.clone(), Cidr::new(one.local?, one.prefixlen))))
+    }
 }
 
 /// Sets the default route.
@@ -100,6 +124,7 @@ mod tests {
         ensure(&scratch, "br0", cidr).unwrap();
         ensure(&scratch, "br0", cidr).unwrap();
         assert_eq!(list(&scratch, "br0").unwrap(), [cidr]);
+        assert!(all(&scratch).unwrap().contains(&("br0".into(), cidr)));
         default_route(&scratch, Ipv4Addr::new(10, 1, 2, 1)).unwrap();
         default_route(&scratch, Ipv4Addr::new(10, 1, 2, 1)).unwrap();
         assert!(
