@@ -1,10 +1,14 @@
 //! What a run shows while it goes on, and what it says at its end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::meter::Meter;
+use super::state::{Run, TargetState};
 use crate::clock::MonotonicNs;
 use crate::record::Failure;
 use crate::stats::{Counts, Percentiles, SecondBin};
@@ -24,7 +28,7 @@ pub enum RunPhase {
     Finished,
 }
 
-/// Current counters of one target. Counts are those of measured orders; during warm-up, of all.
+/// Current counters of one target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TargetProgress {
     /// The target's name.
@@ -106,4 +110,39 @@ pub struct DriveReport {
     pub targets: Vec<TargetReport>,
     /// Seconds since `measured_from`, all targets together, measured orders only.
     pub seconds: Vec<SecondBin>,
+}
+
+/// The current counters of all targets.
+pub(super) fn progress(run: &Run, targets: &[Arc<TargetState>], phase: RunPhase) -> Progress {
+    let now = MonotonicNs::now();
+    let elapsed = now.since(run.started);
+    let of = |state: &Arc<TargetState>| TargetProgress {
+        name: state.target.name.clone(),
+        connections: state.connections.load(Ordering::Relaxed),
+        in_flight: state.in_flight.load(Ordering::Relaxed),
+        ..state.meter().progress(now, elapsed)
+    };
+    Progress { phase, elapsed, measured: now.since(run.measured_from), targets: targets.iter().map(of).collect() }
+}
+
+/// The figures of a run that started no more orders from `stopped` on.
+pub(super) fn drive_report(run: &Run, targets: &[Arc<TargetState>], stopped: MonotonicNs) -> DriveReport {
+    let measured = stopped.since(run.measured_from);
+    let of = |state: &Arc<TargetState>| state.meter().report(&state.target.name, measured, stopped);
+    let reports: Vec<TargetReport> = targets.iter().map(of).collect();
+    let mut sum = Meter::new(run.measured_from);
+    for state in targets {
+        sum.merge(&state.meter());
+    }
+    let mut total = sum.report("", measured, stopped);
+    total.longest_gap_ms = reports.iter().map(|r| r.longest_gap_ms).fold(0.0, f64::max);
+    DriveReport {
+        started: run.started,
+        measured_from: run.measured_from,
+        stopped,
+        ended: MonotonicNs::now(),
+        total,
+        targets: reports,
+        seconds: run.timeline().seconds(),
+    }
 }

@@ -17,7 +17,7 @@ impl CopyText {
     }
 
     /// Adds a column to the row.
-    pub(crate) fn column(&mut self, value: impl Display) -> &mut Self {
+    pub(crate) fn column<T: Display>(&mut self, value: T) -> &mut Self {
         if self.in_row {
             self.text.push('\t');
         }
