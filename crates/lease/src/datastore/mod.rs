@@ -3,7 +3,15 @@
 //! Why files, and why there: `docs/decisions/epoch-files.md`. How one is won: `attempt.rs`.
 
 mod attempt;
+#[cfg(test)]
+mod crash_tests;
 pub(crate) mod files;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod protocol_tests;
+#[cfg(test)]
+mod rule_tests;
 
 use crate::{
     claim::{Claim, Pending},

@@ -226,14 +226,18 @@ impl Client {
 /// A connection that was greeted.
 pub(super) struct Link {
     stream: BufReader<UnixStream>,
+    /// The beginning of a line whose reader was dropped half-way.
+    begun: Vec<u8>,
     pub(super) keeper: Uuid,
 }
 
 impl Link {
     async fn greet(stream: UnixStream) -> Result<Self, ClientError> {
-        let keeper = Uuid::nil();
-        let stream = BufReader::new(stream);
-        let mut link = Self { stream, keeper };
+        let mut link = Self {
+            stream: BufReader::new(stream),
+            begun: Vec::new(),
+            keeper: Uuid::nil(),
+        };
         let version = PROTOCOL_VERSION;
         match link.ask(&Request::Hello { version }).await? {
             Reply::Hello {
@@ -259,11 +263,12 @@ impl Link {
         self.next().await
     }
 
+    /// The next line. Safe to drop half-way.
     pub(super) async fn next(&mut self) -> Result<Reply, ClientError> {
-        let mut line = Vec::new();
         let mut bounded = (&mut self.stream).take(LONGEST_REPLY);
-        let read = bounded.read_until(b'\n', &mut line).await;
+        let read = bounded.read_until(b'\n', &mut self.begun).await;
         read.map_err(ClientError::Interrupted)?;
+        let line = std::mem::take(&mut self.begun);
         if line.last() != Some(&b'\n') {
             let end = io::Error::from(io::ErrorKind::UnexpectedEof);
             return Err(ClientError::Interrupted(end));

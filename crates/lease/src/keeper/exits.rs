@@ -50,11 +50,12 @@ impl Exits {
     /// If there is no keeper and none can be started. May be called again, later.
     pub async fn next(&mut self) -> Result<KeeperEvent, ClientError> {
         loop {
-            // Taken out while waiting: if this call is dropped with half a line read, the next
-            // one asks the keeper again instead of going on in the middle.
-            let mut link = match self.link.take() {
+            let link = match &mut self.link {
                 Some(link) => link,
-                None => self.watch().await?,
+                None => {
+                    let link = self.watch().await?;
+                    self.link.insert(link)
+                }
             };
             let keeper = link.keeper;
             if self.seen.keeper != Some(keeper) {
@@ -64,19 +65,24 @@ impl Exits {
                     seq: 0,
                 };
                 if replaced {
-                    self.link = Some(link);
                     return Ok(KeeperEvent::Replaced { keeper });
                 }
             }
             match link.next().await {
                 Ok(Reply::Exited(exit)) => {
-                    self.link = Some(link);
                     self.seen.seq = exit.seq;
                     return Ok(KeeperEvent::Exited(exit));
                 }
-                Ok(_) => return Err(ClientError::Garbage),
-                Err(ClientError::Interrupted(_)) => {}
-                Err(error) => return Err(error),
+                Ok(_) => {
+                    self.link = None;
+                    return Err(ClientError::Garbage);
+                }
+                // The keeper, or only this connection, is gone: find out by connecting.
+                Err(ClientError::Interrupted(_)) => self.link = None,
+                Err(error) => {
+                    self.link = None;
+                    return Err(error);
+                }
             }
         }
     }

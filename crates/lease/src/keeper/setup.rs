@@ -71,8 +71,6 @@ pub(super) fn become_keeper(run_dir: &Path) -> Result<Keeper, ServeError> {
     if gettid() != Pid::this() {
         return Err(ServeError::NotMainThread);
     }
-    // For the children too: the sockets QEMU makes are for root alone.
-    umask(Mode::from_bits_truncate(0o077));
     let mut builder = DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(run_dir);
     made.map_err(error("create its run directory", run_dir))?;
@@ -84,7 +82,11 @@ pub(super) fn become_keeper(run_dir: &Path) -> Result<Keeper, ServeError> {
     let socket = socket_path(&run_dir);
     // Left by a keeper that was killed; the lock says that none is alive.
     let _ = fs::remove_file(&socket);
-    let listener = UnixListener::bind(&socket)
+    umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(&socket);
+    // For the children too: the files and sockets that QEMU makes are for root alone.
+    umask(Mode::from_bits_truncate(0o077));
+    let listener = bound
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(error("listen on its socket", &socket))?;
     Ok(Keeper {
