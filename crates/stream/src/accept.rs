@@ -133,6 +133,8 @@ impl Doorkeeper {
     }
 
     async fn check(&self, connection: &mut Connection) -> Result<(), Turned> {
+        // Read even if it will not matter: closing over unread bytes could lose the reason on its way.
+        let hello = hello(connection).await;
         let certificate = connection
             .get_ref()
             .1
@@ -145,17 +147,21 @@ impl Doorkeeper {
                 expected: self.identity.clone(),
             });
         }
-        let hello = match FrameReader::new(connection).next().await? {
-            (Kind::Hello, payload) => Hello::decode(payload).map_err(FrameError::from)?,
-            (other, _) => return Err(FrameError::OutOfTurn(other).into()),
-        };
-        if hello.migration != self.migration {
+        let found = hello?.migration;
+        if found != self.migration {
             return Err(Turned::Migration {
-                found: hello.migration,
+                found,
                 expected: self.migration.clone(),
             });
         }
         Ok(())
+    }
+}
+
+async fn hello(connection: &mut Connection) -> Result<Hello, FrameError> {
+    match FrameReader::new(connection).next().await? {
+        (Kind::Hello, payload) => Ok(Hello::decode(payload)?),
+        (other, _) => Err(FrameError::OutOfTurn(other)),
     }
 }
 

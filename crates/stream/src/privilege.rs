@@ -40,10 +40,14 @@ pub enum Keep {
     NetAdmin,
 }
 
-/// Becomes `nobody` for good, if it is root now. The calling thread and the threads it starts later can gain nothing
-/// by exec, and nobody can read the process's memory.
+/// From here on the calling thread, and every thread it starts, can gain nothing by exec.
+pub fn gain_nothing() -> Result<(), PrivilegeError> {
+    prctl("no_new_privs", libc::PR_SET_NO_NEW_PRIVS, 1)
+}
+
+/// Becomes `nobody` for good, if it is root now; afterwards nobody can read the process's memory. The C library does
+/// the same to the process's other threads, which keep nothing.
 pub fn become_nobody(keep: Keep) -> Result<(), PrivilegeError> {
-    prctl("no_new_privs", libc::PR_SET_NO_NEW_PRIVS, 1)?;
     if Uid::effective().is_root() {
         let keeping = keep == Keep::NetAdmin;
         prctl(

@@ -167,6 +167,10 @@ fn conclude((result, released, counters): Ending) -> ExitCode {
 /// threads lose root's rights too (the C library sees to that).
 fn run_on_own_thread(run: fn(&Arc<Counters>) -> Ending) -> Ending {
     let counters = Arc::new(Counters::default());
+    // Here, so that the calling thread is covered too.
+    if let Err(error) = privilege::gain_nothing() {
+        return (Err(error.into()), false, counters);
+    }
     let counted = counters.clone();
     let thread = std::thread::Builder::new()
         .name("relay".into())
