@@ -16,8 +16,6 @@
 //! - QEMU at the destination sees the last piece only if the digest of everything matches ([`destination`]).
 //! - Every queue is bounded: what lies in a relay lengthens the blackout.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
-
 mod accept;
 pub mod config;
 pub mod destination;

@@ -8,8 +8,6 @@
 //! - [`config`]: rustls configurations for servers and clients, ready for reqwest's `tls_backend_preconfigured`
 //! - [`serve`]: an axum router on a TCP listener, with limits; [`Peer`] tells a handler who calls
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
-
 pub mod ca;
 pub mod config;
 mod fingerprint;
