@@ -205,21 +205,33 @@ impl Client {
 
     /// A new connection, greeted; to a new keeper if need be.
     pub(super) async fn link(&self) -> Result<Link, ClientError> {
-        let run_dir = &self.shared.run_dir;
-        let stream = match UnixStream::connect(socket_path(run_dir)).await {
-            Ok(stream) => stream,
-            Err(source) => match &self.shared.exe {
-                Some(exe) => start(exe, run_dir).await.map_err(|source| {
-                    let log = log_path(run_dir);
-                    ClientError::NotStarted { log, source }
-                })?,
-                None => {
-                    let run_dir = run_dir.clone();
-                    return Err(ClientError::Unreachable { run_dir, source });
+        let deadline = Instant::now() + START_PATIENCE;
+        loop {
+            match Link::greet(self.connect_once().await?).await {
+                // The kernel took the connection for a keeper that was just dying. Nothing was
+                // asked yet, so trying again does no harm.
+                Err(ClientError::Interrupted(_)) if Instant::now() < deadline => {
+                    sleep(START_POLL).await;
                 }
-            },
+                greeted => return greeted,
+            }
+        }
+    }
+
+    async fn connect_once(&self) -> Result<UnixStream, ClientError> {
+        let run_dir = &self.shared.run_dir;
+        let source = match UnixStream::connect(socket_path(run_dir)).await {
+            Ok(stream) => return Ok(stream),
+            Err(source) => source,
         };
-        Link::greet(stream).await
+        let Some(exe) = &self.shared.exe else {
+            let run_dir = run_dir.clone();
+            return Err(ClientError::Unreachable { run_dir, source });
+        };
+        start(exe, run_dir).await.map_err(|source| {
+            let log = log_path(run_dir);
+            ClientError::NotStarted { log, source }
+        })
     }
 }
 
