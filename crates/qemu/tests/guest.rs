@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Guest, PATIENCE, tiny, wait_for};
+use common::{Guest, PATIENCE, tiny, wait_for, wait_until};
 use godwit_model::{units::Bytes, vm::DiskFormat};
 use godwit_qemu::{
     hardware::{DiskDevice, Display, MediumDevice, MediumKind, TemplateFile},
@@ -195,13 +195,4 @@ async fn slots(monitor: &Monitor) -> Vec<u64> {
         .collect();
     slots.sort_unstable();
     slots
-}
-
-async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
 }

@@ -67,7 +67,8 @@ pub enum StreamState {
     PreSwitchover,
     /// The last part (memory, then devices) is being sent.
     Device,
-    /// Everything is sent (source) or loaded (destination).
+    /// Everything is sent (source) or loaded (destination). The event comes a moment before the
+    /// source's run state becomes `postmigrate`; until then `cont` is refused there.
     Completed,
     /// Failed; the source runs on.
     Failed,

@@ -90,3 +90,13 @@ pub async fn wait_for(events: &mut broadcast::Receiver<Event>, wanted: &EventKin
     let found = tokio::time::timeout(PATIENCE, search).await;
     found.unwrap_or_else(|_| panic!("{wanted:?} did not come"))
 }
+
+/// Looks again and again.
+pub async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+}
