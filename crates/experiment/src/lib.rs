@@ -9,5 +9,6 @@ pub mod profile;
 pub mod raw;
 pub mod records;
 pub mod report;
+pub mod run;
 pub mod schedule;
 pub mod stats;

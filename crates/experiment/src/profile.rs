@@ -124,9 +124,10 @@ pub struct Profile {
     pub load: Load,
     /// Open or closed loop.
     pub loop_kind: LoopKind,
-    /// Template the VMs are cloned from.
+    /// Template the VMs are cloned from; empty: the farm's only one, or the one named after the
+    /// database's size.
     pub template: String,
-    /// Size of the database inside the template, as `godwit image build` takes it.
+    /// Size that the databases should have, as `godwit image build` takes it.
     pub database: String,
     /// Milliseconds between two echo probes into one VM.
     pub probe_ms: u32,
@@ -173,7 +174,7 @@ impl Profile {
             migrations_step: 2,
             load: Load::OrdersPerMinute(50.0),
             loop_kind: LoopKind::Open,
-            template: "ds2-10mb".to_owned(),
+            template: String::new(),
             database: "10MB".to_owned(),
             probe_ms: 5,
             boots_at_once: 0,
@@ -193,7 +194,6 @@ impl Profile {
                 interval_s: 600,
                 intervals: 10,
                 load: Load::CpuPercent(57.0),
-                template: "ds2-1gb".to_owned(),
                 database: "1GB".to_owned(),
                 ..base
             },

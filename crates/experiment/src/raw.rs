@@ -24,6 +24,10 @@ pub struct RunInfo {
     pub seed: u64,
     /// Orders per minute and VM, after calibration.
     pub orders_per_minute_per_vm: f64,
+    /// The template the VMs were cloned from.
+    pub template: String,
+    /// Size of the databases in it.
+    pub database: String,
     /// The steps that found this rate, if it was calibrated.
     pub calibration: Vec<CalibrationStep>,
     /// The machine the farm and the generator ran on.
@@ -372,7 +376,14 @@ pub fn join(a: Run, b: Run) -> Result<Run, RawError> {
     if first.info.seed != second.info.seed {
         return refuse("their seeds differ");
     }
-    if first.info.profile != second.info.profile {
+    // A load found by calibration in one may be given as a rate in the other.
+    let load = first.info.profile.load;
+    if first.info.profile
+        != (Profile {
+            load,
+            ..second.info.profile.clone()
+        })
+    {
         return refuse("their profiles differ");
     }
     let (rate_a, rate_b) = (

@@ -92,6 +92,8 @@ pub struct MigrationRow {
     pub number: u32,
     /// Its interval, from 1 as in the paper's table.
     pub interval: u32,
+    /// The manager's id of it, as far as known.
+    pub id: String,
     /// Name of the VM.
     pub vm: String,
     /// Host it left.
@@ -141,6 +143,7 @@ impl MigrationRow {
         Self {
             number: one.number,
             interval: one.interval + 1,
+            id: String::new(),
             vm: vm.to_owned(),
             from: from.to_owned(),
             to: to.to_owned(),

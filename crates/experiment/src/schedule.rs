@@ -153,7 +153,7 @@ mod tests {
                 places[one.vm] = one.to;
                 prop_assert!((first(&places) - at_start).abs() <= 1, "out of balance");
             }
-            if moves.len() % 2 == 0 {
+            if moves.len().is_multiple_of(2) {
                 prop_assert_eq!(first(&places), at_start);
             }
             for (k, count) in profile.migrations_per_interval().into_iter().enumerate() {

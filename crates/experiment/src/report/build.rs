@@ -48,6 +48,8 @@ pub fn build(run: &Run) -> Report {
         settings: run.info.profile.clone(),
         seed: run.info.seed,
         vms: run.info.profile.vms,
+        template: run.info.template.clone(),
+        database: run.info.database.clone(),
         orders_per_minute_per_vm: run.info.orders_per_minute_per_vm,
         calibration: run.info.calibration.clone(),
         baseline: of(Part::Baseline),

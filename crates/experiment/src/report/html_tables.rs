@@ -400,7 +400,7 @@ pub fn machine(report: &Report) -> String {
             "VMs",
             format!(
                 "{} clones of template {}, database {}",
-                report.vms, s.template, s.database
+                report.vms, report.template, report.database
             ),
         ),
         (

@@ -96,6 +96,8 @@ fn info(profile: Profile, vms: Vec<String>, seed: u64) -> RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         seed,
         orders_per_minute_per_vm: 50.0,
+        template: "ds2-10mb".to_owned(),
+        database: "10MB".to_owned(),
         calibration: Vec::new(),
         machine: Machine {
             cpu: "a made-up CPU".to_owned(),

@@ -35,6 +35,10 @@ pub struct Report {
     pub seed: u64,
     /// Number of VMs.
     pub vms: u32,
+    /// The template the VMs were cloned from.
+    pub template: String,
+    /// Size of the databases in it.
+    pub database: String,
     /// Orders per minute and VM that the clients gave.
     pub orders_per_minute_per_vm: f64,
     /// Steps of the calibration, if the load was given as CPU.
