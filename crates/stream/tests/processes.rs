@@ -127,28 +127,37 @@ async fn pair() -> Pair {
     }
 }
 
-/// A line of `/proc/<pid>/status`.
-fn status(pid: u32, key: &str) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
-    line[key.len() + 1..].trim().replace('\t', " ")
+/// A line of the status of each of a process's threads: rights belong to threads.
+fn status(pid: u32, key: &str) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let line = |thread: std::io::Result<std::fs::DirEntry>| {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+        line[key.len() + 1..].trim().replace('\t', " ")
+    };
+    let lines: Vec<_> = threads.map(line).collect();
+    assert!(lines.len() > 1, "main and the relay's own");
+    lines
+}
+
+fn all(lines: &[String], wanted: &str) {
+    assert!(
+        lines.iter().all(|line| line == wanted),
+        "{lines:?} should be {wanted}"
+    );
 }
 
 async fn rights_are_given_up_and_everything_arrives() {
     let mut pair = pair().await;
     for pid in [pair.source.pid(), pair.destination.pid()] {
-        assert_eq!(status(pid, "NoNewPrivs"), "1");
+        all(&status(pid, "NoNewPrivs"), "1");
         if nix::unistd::Uid::effective().is_root() {
             let nobody = "65534 65534 65534 65534";
-            assert_eq!(status(pid, "Uid"), nobody);
-            assert_eq!(status(pid, "Gid"), nobody);
-            assert_eq!(status(pid, "Groups"), "");
+            all(&status(pid, "Uid"), nobody);
+            all(&status(pid, "Gid"), nobody);
+            all(&status(pid, "Groups"), "");
             for set in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
-                assert_eq!(
-                    u64::from_str_radix(&status(pid, set), 16),
-                    Ok(0),
-                    "{set} of {pid}"
-                );
+                all(&status(pid, set), "0000000000000000");
             }
         }
     }
@@ -209,6 +218,16 @@ async fn a_killed_relay_fails_on_both_sides() {
     let mut pair = self::pair().await;
     pair.source.release();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pair.source.pid()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert!(matches!(
+        last(&mut pair.source_events).await,
+        Event::Failed { released: true, .. }
+    ));
+
+    // And when the relay itself lives and had not come to sending it: whoever called release must assume the worst.
+    let mut pair = self::pair().await;
+    pair.source.release();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pair.destination.pid()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     assert!(matches!(
         last(&mut pair.source_events).await,
