@@ -20,7 +20,7 @@ use crate::sandbox::cpu_set;
 /// # Errors
 /// [`LabError::NoBlade`] and [`LabError::NotUp`]; [`LabError::System`] when the command cannot be started.
 pub fn exec(dir: &Path, name: &str, argv: &[String]) -> Result<ExitStatus, LabError> {
-    run(dir, name, argv, |command| command.status())
+    run(dir, name, argv, Command::status)
 }
 
 /// Like [`exec`], with the output returned.

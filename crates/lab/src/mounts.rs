@@ -35,14 +35,19 @@ pub(crate) fn points() -> impl Iterator<Item = &'static Path> {
         .chain([Path::new(DATASTORE_ROOT)])
 }
 
-/// Makes a blade's folders in the lab's folder.
+/// Makes a blade's folders in the lab's folder, before it is started. Its `/run/godwit` is empty then, as after a boot.
 pub(crate) fn make_sources(
     folder: &Folder,
     description: &Description,
     blade: &Blade,
 ) -> Result<(), LabError> {
+    let own = folder.of_box(&blade.name);
+    let run = own.join("run");
+    if run.exists() {
+        fs::remove_dir_all(&run).map_err(LabError::file("empty the folder", &run))?;
+    }
     for (_, name) in OWN {
-        folder.make(&folder.of_box(&blade.name).join(name))?;
+        folder.make(&own.join(name))?;
     }
     for name in DATASTORES {
         folder.make(&folder.datastore(&description.spec, name))?;

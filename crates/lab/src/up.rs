@@ -82,7 +82,9 @@ fn describe(spec: Spec, folder: &Folder) -> Result<(Description, bool), LabError
         .is_some_and(|before| network::is_there(&before.spec, &before.plan));
     match before {
         Some(before) if is_up => {
-            if before.spec != spec {
+            // Another build of the program may look after a lab that this one finds up.
+            let programs = before.spec.programs.clone();
+            if before.spec != (Spec { programs, ..spec }) {
                 let text = "the lab is up with other choices: take it down first, or leave the options out";
                 return Err(LabError::Choice(text.into()));
             }
@@ -175,7 +177,9 @@ fn start_blades(description: &Description, folder: &Folder, stop: &Stop) -> Resu
     }
     for blade in &description.plan.blades {
         stop.check()?;
-        mounts::make_sources(folder, description, blade)?;
+        if processes::find(folder.path(), &blade.name).is_none() {
+            mounts::make_sources(folder, description, blade)?;
+        }
         let path = folder.of_box(&blade.name).join("etc/agent.toml");
         config::write(&path, &config::agent(description, blade)?)?;
         start_box(description, folder, &blade.name, Some(blade))?;

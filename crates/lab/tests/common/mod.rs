@@ -34,7 +34,10 @@ impl TestLab {
             programs: placeholders(),
             ..Spec::new(temporary.path(), Path::new("unused"))
         };
-        Self { spec, _temporary: temporary }
+        Self {
+            spec,
+            _temporary: temporary,
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -85,7 +88,11 @@ impl TestLab {
             .filter(|line| line.contains(&self.spec.prefix) || line.contains(&dir))
             .map(str::to_owned)
             .collect();
-        found.extend(processes::inits(self.dir()).into_iter().map(|init| format!("{init:?}")));
+        found.extend(
+            processes::inits(self.dir())
+                .into_iter()
+                .map(|init| format!("{init:?}")),
+        );
         found
     }
 }
@@ -111,7 +118,11 @@ fn placeholders() -> Programs {
     let own: PathBuf = std::env::current_exe().unwrap();
     // The folder's and the box's names come as arguments, which a test binary does not take, and by the environment.
     let line = format!("exec {} --exact {INIT_TEST} --nocapture", own.display());
-    let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let words = |list: &[&str]| {
+        list.iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
     Programs {
         init: words(&["sh", "-c", &line]),
         agent: words(&["sh", "-c", "echo agent of $(hostname); exec sleep 1000000"]),

@@ -1,0 +1,372 @@
+//! `godwit lab …`: a farm in one box, for trying out, for tests and for the paper's experiment.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use comfy_table::{Table, presets};
+use godwit_lab::folder::{Description, Folder};
+use godwit_lab::spec::Subnet;
+use godwit_lab::status::{BladeStatus, Status};
+use godwit_lab::up::Stop;
+use godwit_lab::{DEFAULT_DIR, LabError, Spec, network};
+use godwit_net::htb::Bandwidth;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Build, look at, use and take down a farm in one box.
+#[derive(Debug, clap::Subcommand)]
+pub enum LabCommand {
+    /// Build the farm, or what is missing of it
+    Up(UpArgs),
+    /// Show the farm and how to reach its manager
+    Status(DirArgs),
+    /// Take the farm down: nothing is left but its files
+    Down(DownArgs),
+    /// Run a command inside a blade
+    Exec(ExecArgs),
+    /// The first process of a box; started by `up`
+    #[command(hide = true)]
+    BoxInit(BoxInitArgs),
+}
+
+/// Where the lab lives.
+#[derive(Debug, clap::Args)]
+pub struct DirArgs {
+    /// The lab's folder
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
+    dir: PathBuf,
+}
+
+/// What the farm shall be. Without any of these a farm that is up stays as it is.
+#[derive(Debug, clap::Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Hosts of the farm [default: 2]
+    #[arg(long, value_name = "N")]
+    blades: Option<u8>,
+    /// Cores of each blade [default: the machine's, shared out]
+    #[arg(long, value_name = "N")]
+    cores_per_blade: Option<usize>,
+    /// Rate of the card that VMs and migration share, both ways [default: 1000]
+    #[arg(long, value_name = "MBIT", conflicts_with = "unshaped", value_parser = clap::value_parser!(u64).range(1..))]
+    mbit: Option<u64>,
+    /// Leave that card as fast as the machine is
+    #[arg(long)]
+    unshaped: bool,
+    /// Network of manager and agents [default: 10.77.0.0/24]
+    #[arg(long, value_name = "NETWORK")]
+    management_network: Option<Subnet>,
+    /// Network of VMs and migration [default: 192.168.1.0/24]
+    #[arg(long, value_name = "NETWORK")]
+    production_network: Option<Subnet>,
+    /// Folder for the datastores san1 and san2 [default: the lab's]
+    #[arg(long, value_name = "DIR")]
+    datastores: Option<PathBuf>,
+}
+
+/// How to take it down.
+#[derive(Debug, clap::Args)]
+pub struct DownArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Remove its files, too: VMs, templates, the manager's state
+    #[arg(long)]
+    purge: bool,
+}
+
+/// What to run where.
+#[derive(Debug, clap::Args)]
+pub struct ExecArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// The blade, such as blade1
+    blade: String,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// Which box to be the first process of.
+#[derive(Debug, clap::Args)]
+pub struct BoxInitArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// The box's name
+    #[arg(long = "box")]
+    name: String,
+}
+
+impl LabCommand {
+    /// Does it, and prints for a program if `json` is set.
+    pub async fn run(self, json: bool) -> ExitCode {
+        let done = match self {
+            Self::Up(args) => up(args, json).await,
+            Self::Status(args) => blocking(move || show(&args.dir, json)).await,
+            Self::Down(args) => blocking(move || down(&args)).await,
+            Self::Exec(args) => exec(args).await,
+            Self::BoxInit(args) => box_init(&args).await,
+        };
+        done.unwrap_or_else(|error| {
+            eprintln!("godwit lab: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        })
+    }
+}
+
+async fn up(args: UpArgs, json: bool) -> Result<ExitCode, LabError> {
+    let stop = Stop::default();
+    tokio::spawn(stop_on_signals(stop.clone())?);
+    let spec = args.spec()?;
+    let dir = spec.dir.clone();
+    godwit_lab::up(spec, &|what| eprintln!("lab: {what}"), &stop).await?;
+    blocking(move || show(&dir, json)).await
+}
+
+impl UpArgs {
+    fn spec(self) -> Result<Spec, LabError> {
+        let dir = absolute(&self.dir.dir)?;
+        if let Some(spec) = self.of_lab_that_is_up(&dir)? {
+            return Ok(spec);
+        }
+        let exe = std::env::current_exe().map_err(|source| LabError::System {
+            action: "find this program".into(),
+            source,
+        })?;
+        let usual = Spec::new(&dir, &exe);
+        let shaped = self.mbit.map(Bandwidth::from_megabits).or(usual.bandwidth);
+        Ok(Spec {
+            blades: self.blades.unwrap_or(usual.blades),
+            cores_per_blade: self.cores_per_blade,
+            bandwidth: shaped.filter(|_| !self.unshaped),
+            management: self.management_network.unwrap_or(usual.management),
+            production: self.production_network.unwrap_or(usual.production),
+            datastores: self.datastores.as_deref().map(absolute).transpose()?,
+            ..usual
+        })
+    }
+
+    /// When nothing was chosen and a lab is up, its own choices.
+    fn of_lab_that_is_up(&self, dir: &Path) -> Result<Option<Spec>, LabError> {
+        let networks = self.management_network.is_some() || self.production_network.is_some();
+        let cards = self.mbit.is_some() || self.unshaped;
+        let hosts = self.blades.is_some() || self.cores_per_blade.is_some();
+        if networks || cards || hosts || self.datastores.is_some() {
+            return Ok(None);
+        }
+        let found = Folder::new(dir).description()?;
+        Ok(found
+            .filter(|Description { spec, plan, .. }| network::is_there(spec, plan))
+            .map(|found| found.spec))
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, LabError> {
+    std::path::absolute(path).map_err(|source| LabError::File {
+        action: "find",
+        path: path.into(),
+        source,
+    })
+}
+
+/// Ctrl-C and SIGTERM stop `up` between two steps; what was made is undone.
+fn stop_on_signals(stop: Stop) -> Result<impl Future<Output = ()>, LabError> {
+    let listen = |kind| {
+        signal(kind).map_err(|source| LabError::System {
+            action: "listen for signals".into(),
+            source,
+        })
+    };
+    let (mut interrupt, mut terminate) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+    );
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        eprintln!("lab: stopping");
+        stop.stop();
+    })
+}
+
+fn down(args: &DownArgs) -> Result<ExitCode, LabError> {
+    godwit_lab::down(&absolute(&args.dir.dir)?, args.purge)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn exec(args: ExecArgs) -> Result<ExitCode, LabError> {
+    // Ctrl-C is the command's to handle; caught here, it does not end us before the command has ended.
+    let _interrupt = signal(SignalKind::interrupt());
+    blocking(move || {
+        let status = godwit_lab::exec(&absolute(&args.dir.dir)?, &args.blade, &args.command)?;
+        Ok(ExitCode::from(godwit_lab::exec::shell_status(status)))
+    })
+    .await
+}
+
+async fn box_init(args: &BoxInitArgs) -> Result<ExitCode, LabError> {
+    godwit_lab::init::run(&args.dir.dir, &args.name).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn blocking(
+    work: impl FnOnce() -> Result<ExitCode, LabError> + Send + 'static,
+) -> Result<ExitCode, LabError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// Prints the lab as it is. The exit status says whether all of it is up.
+fn show(dir: &Path, json: bool) -> Result<ExitCode, LabError> {
+    let status = godwit_lab::status(&absolute(dir)?)?;
+    if json {
+        let text = serde_json::to_string_pretty(&status);
+        println!(
+            "{}",
+            text.expect("a status holds text and numbers only, which always become JSON")
+        );
+    } else {
+        print!("{}", text(&status));
+    }
+    Ok(if status.is_up() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn text(status: &Status) -> String {
+    let mut text = blades(&status.blades);
+    text.push('\n');
+    for datastore in &status.datastores {
+        text += &format!(
+            "datastore {}: {}\n",
+            datastore.name,
+            datastore.path.display()
+        );
+    }
+    if let Some(manager) = &status.manager {
+        let answers = if manager.answers {
+            "answers"
+        } else {
+            "DOES NOT ANSWER"
+        };
+        text += &format!(
+            "manager: https://{} {answers}; log {}\n",
+            manager.address,
+            manager.log.display()
+        );
+        text += "\nTo use it:\n";
+        text += &format!("  export GODWIT_MANAGER=https://{}\n", manager.address);
+        text += &format!("  export GODWIT_CA={}\n", manager.ca.display());
+        text += &format!("  export GODWIT_TOKEN_FILE={}\n", manager.token.display());
+    }
+    text
+}
+
+fn blades(blades: &[BladeStatus]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header([
+        "BLADE",
+        "PID",
+        "AGENT",
+        "STARTS",
+        "VMS",
+        "CORES",
+        "MANAGEMENT",
+        "VM, MIGRATION",
+        "RATE",
+        "LOG",
+    ]);
+    for blade in blades {
+        let [management, shared] = &blade.cards;
+        let agent = match (blade.program.program, blade.answers) {
+            (_, true) => "up",
+            (Some(_), false) => "starting",
+            (None, false) => "DOWN",
+        };
+        let cores: Vec<String> = blade.cores.iter().map(ToString::to_string).collect();
+        let rate = shared
+            .bandwidth
+            .map(|rate| format!("{} Mb/s", rate.bits_per_second() / 1_000_000));
+        table.add_row([
+            blade.name.clone(),
+            blade
+                .pid
+                .map_or_else(|| "none".into(), |pid| pid.to_string()),
+            agent.into(),
+            blade.program.starts.to_string(),
+            blade.vms.to_string(),
+            cores.join(","),
+            management.address.to_string(),
+            shared.address.to_string(),
+            rate.unwrap_or_else(|| "unshaped".into()),
+            blade.log.display().to_string(),
+        ]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: LabCommand,
+    }
+
+    fn parse(line: &str) -> LabCommand {
+        Line::try_parse_from(line.split(' '))
+            .expect("a good line")
+            .command
+    }
+
+    fn spec(line: &str) -> Spec {
+        let LabCommand::Up(args) = parse(line) else {
+            panic!("{line}")
+        };
+        args.spec().expect("a good choice")
+    }
+
+    #[test]
+    fn choices_reach_the_lab() {
+        let usual = spec("lab up --dir /no/lab/here");
+        assert_eq!(
+            (usual.blades, usual.bandwidth),
+            (2, Some(Bandwidth::GIGABIT))
+        );
+        let chosen = spec(
+            "lab up --dir /no/lab/here --blades 3 --mbit 100 --production-network 10.5.5.0/24",
+        );
+        assert_eq!(
+            (chosen.blades, chosen.bandwidth),
+            (3, Some(Bandwidth::from_megabits(100)))
+        );
+        assert_eq!(chosen.production.to_string(), "10.5.5.0/24");
+        assert_eq!(spec("lab up --dir /no/lab/here --unshaped").bandwidth, None);
+        assert!(Line::try_parse_from("lab up --unshaped --mbit 5".split(' ')).is_err());
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_options() {
+        let LabCommand::Exec(args) = parse("lab exec blade1 -- ls -l --dir x") else {
+            panic!("exec")
+        };
+        assert_eq!(
+            (args.blade.as_str(), args.command.join(" ")),
+            ("blade1", "ls -l --dir x".into())
+        );
+        assert_eq!(args.dir.dir, Path::new(DEFAULT_DIR));
+    }
+}
