@@ -12,7 +12,7 @@ use godwit_qemu::{
     hardware::{DiskDevice, Display, MachineConfig},
     image::ImageTool,
     monitor::{MigrationSettings, Monitor, RunState},
-    qmp::{EventKind, StreamState},
+    qmp::{Event, EventKind, StreamState},
 };
 use std::path::Path;
 use uuid::Uuid;
@@ -50,10 +50,9 @@ async fn pair(source: MachineConfig, destination: MachineConfig, folder: &Path) 
     }
 }
 
-#[tokio::test]
-async fn a_running_guest_moves() {
-    let folder = tempfile::tempdir().unwrap();
-    let disk = folder.path().join("disk.qcow2");
+/// A pair with a disk and a screen.
+async fn pair_with_disk(folder: &Path) -> Pair {
+    let disk = folder.join("disk.qcow2");
     let images = ImageTool::find().unwrap();
     images
         .create(&disk, DiskFormat::Qcow2, Bytes::mib(16))
@@ -67,29 +66,38 @@ async fn a_running_guest_moves() {
             serial: None,
             template: None,
         }],
-        display: Display::Vnc(folder.path().join(format!("{role}.vnc"))),
-        ..tiny(folder.path(), role)
+        display: Display::Vnc(folder.join(format!("{role}.vnc"))),
+        ..tiny(folder, role)
     };
     // Both have the disk open: the locks are the source's until `cont`.
-    let pair = pair(machine("s"), machine("d"), folder.path()).await;
+    pair(machine("s"), machine("d"), folder).await
+}
+
+/// Sends everything; both ends are paused then. Returns the source's STOP.
+async fn send_all(pair: &Pair) -> Event {
     let settings = MigrationSettings {
         switchover_bandwidth: Some(Bytes(100_000_000)),
         ..MigrationSettings::default()
     };
     pair.at_source.prepare_outgoing(&settings).await.unwrap();
-
     let (mut source, mut destination) = (pair.at_source.events(), pair.at_destination.events());
     pair.at_source.migrate(&pair.stream).await.unwrap();
     let stopped = wait_for(&mut source, &EventKind::Stop).await;
-    wait_for(&mut source, &EventKind::Migration(StreamState::Completed)).await;
-    wait_for(
-        &mut destination,
-        &EventKind::Migration(StreamState::Completed),
-    )
-    .await;
+    let completed = EventKind::Migration(StreamState::Completed);
+    wait_for(&mut source, &completed).await;
+    wait_for(&mut destination, &completed).await;
     // QEMU says `completed` a moment before its run state follows.
     wait_until(async || pair.at_source.status().await.unwrap().state == RunState::Postmigrate)
         .await;
+    stopped
+}
+
+#[tokio::test]
+async fn a_running_guest_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = pair_with_disk(folder.path()).await;
+    let mut destination = pair.at_destination.events();
+    let stopped = send_all(&pair).await;
     assert!(!pair.at_destination.status().await.unwrap().running);
 
     let info = pair.at_source.query_migrate().await.unwrap();
@@ -112,6 +120,19 @@ async fn a_running_guest_moves() {
     // The locks have moved with it, so the source cannot run any more.
     assert!(pair.at_source.cont().await.is_err());
     pair.at_source.quit().await.unwrap();
+}
+
+/// What giving back rests on: the destination holds no lock before `cont`.
+#[tokio::test]
+async fn until_the_destination_continues_the_source_can_take_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = pair_with_disk(folder.path()).await;
+    send_all(&pair).await;
+    pair.at_source.cont().await.unwrap();
+    assert!(pair.at_source.status().await.unwrap().running);
+    let refused = pair.at_destination.cont().await.unwrap_err();
+    assert!(refused.to_string().contains("lock"), "{refused}");
+    assert!(!pair.at_destination.status().await.unwrap().running);
 }
 
 #[tokio::test]
