@@ -11,4 +11,5 @@ pub mod records;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod selftest;
 pub mod stats;

@@ -6,7 +6,6 @@ mod axis;
 mod build;
 mod charts;
 mod html;
-mod html_tables;
 pub mod paper;
 mod responses;
 pub mod sample;

@@ -77,7 +77,9 @@ impl Orders {
     }
 }
 
-fn order_row(part: Part, origin: Origin, record: &OrderRecord) -> OrderRow {
+/// An order as it is written down.
+#[must_use]
+pub fn order_row(part: Part, origin: Origin, record: &OrderRecord) -> OrderRow {
     OrderRow {
         part,
         vm: record.target.clone(),

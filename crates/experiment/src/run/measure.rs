@@ -4,26 +4,26 @@
 use std::time::Duration;
 
 use godwit_api::farm::EchoReport;
+use godwit_dvdstore::Size;
 use godwit_dvdstore::clock::MonotonicNs;
-use godwit_dvdstore::driver::{self, Driver, DriverConfig, Pace, Target, Timeouts};
-use godwit_dvdstore::record::RunId;
-use godwit_dvdstore::script::Mix;
-use godwit_dvdstore::{Seed, Size};
+use godwit_dvdstore::driver::{self, Driver};
 use godwit_model::units::MonoNs;
 use godwit_net::echo::{self, Prober, Recording};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::profile::{LoopKind, Profile};
+use crate::profile::Profile;
 use crate::raw::ProbeInfo;
 use crate::records::{MigrationRow, MoveOutcome, Part};
 use crate::run::collect::{self, OrderLog, Orders, Own, Silences};
 use crate::run::error::RunError;
 use crate::run::farm::{Bench, Guest};
+use crate::run::load;
 use crate::run::mover::FarmMover;
 use crate::run::moves::{self, Names, Seen};
-use crate::run::status::{Status, clock};
+use crate::run::status::Status;
 use crate::run::stop::Stop;
+use crate::run::tally::Tally;
 use crate::run::time::{Origin, millis};
 use crate::run::writer::{Entry, Pen};
 use crate::schedule::Move;
@@ -33,9 +33,6 @@ use crate::schedule::Move;
 const SILENCE: Duration = Duration::from_millis(20);
 /// A migration's blackout is told to the manager that long after its end.
 const AFTERMATH: Duration = Duration::from_secs(2);
-/// Connections to each VM in an open loop.
-const CONNECTIONS: u32 = 4;
-
 /// What to measure.
 #[derive(Debug)]
 pub struct Window<'a> {
@@ -80,15 +77,6 @@ pub struct Measured {
     pub notes: Vec<String>,
 }
 
-/// What a person is shown of the migrations.
-#[derive(Debug, Default)]
-struct Tally {
-    done: usize,
-    failed: usize,
-    moving: Option<String>,
-    last_blackout_ms: Option<f64>,
-}
-
 /// Everything that watches while a window is measured.
 struct Instruments {
     origin: Origin,
@@ -115,7 +103,13 @@ impl Instruments {
         let origin = Origin::after(Duration::from_secs(u64::from(window.profile.warmup_s)));
         let (part, pen) = (window.part, &window.pen);
         let (orders, sink) = Orders::new(part, origin, pen.clone());
-        let driver = driver::start(window.targets(), window.driver_config(), sink);
+        let targets = window
+            .guests
+            .iter()
+            .map(|g| load::target(g, window.size))
+            .collect();
+        let config = load::config(window.profile, window.seed, window.rate);
+        let driver = driver::start(targets, config, sink);
         let mut watchers = JoinSet::new();
         for host in window.bench.hosts.clone() {
             let client = window.bench.client.clone();
@@ -150,7 +144,11 @@ impl Window<'_> {
         let mut watch = Instruments::start(self)?;
         let (origin, window) = (watch.origin, f64::from(self.profile.window_s()));
         let mut migrations = self.start_moves(origin);
-        let (mut tally, mut to_tell, mut moving) = (Tally::default(), Vec::new(), true);
+        let mut tally = Tally {
+            planned: self.moves.len(),
+            ..Tally::default()
+        };
+        let (mut to_tell, mut moving) = (Vec::new(), true);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
@@ -197,29 +195,7 @@ impl Window<'_> {
             log: watch.orders.finish(),
             probes,
             problems,
-            notes: errors_note(&report.total),
-        }
-    }
-
-    fn targets(&self) -> Vec<Target> {
-        let target = |guest: &Guest| Target {
-            name: guest.name.clone(),
-            config: guest.database.clone(),
-            number: guest.number,
-            size: self.size,
-        };
-        self.guests.iter().map(target).collect()
-    }
-
-    fn driver_config(&self) -> DriverConfig {
-        DriverConfig {
-            seed: Seed(self.seed),
-            run: RunId::fresh(),
-            mix: Mix::default(),
-            pace: pace(self.profile.loop_kind, self.rate),
-            warm_up: Duration::from_secs(u64::from(self.profile.warmup_s)),
-            run_time: None,
-            timeouts: Timeouts::default(),
+            notes: load::errors_note(&report.total).into_iter().collect(),
         }
     }
 
@@ -248,25 +224,23 @@ impl Window<'_> {
     }
 
     fn note_move(&self, event: MoveEvent, tally: &mut Tally, to_tell: &mut Vec<MigrationRow>) {
-        match event {
-            MoveEvent::Starts(vm) => tally.moving = Some(vm),
-            MoveEvent::Ended(row) => {
-                tally.moving = None;
-                match row.outcome {
-                    MoveOutcome::Ok => {
-                        tally.done += 1;
-                        to_tell.push((*row).clone());
-                    }
-                    MoveOutcome::Failed => {
-                        tally.failed += 1;
-                        self.status
-                            .step(&format!("migration of {} failed: {}", row.vm, row.error));
-                    }
-                    MoveOutcome::NotStarted => {}
-                }
-                self.pen.write(Entry::Migration(row));
+        let row = match event {
+            MoveEvent::Starts(vm) => {
+                tally.moving = Some(vm);
+                return;
             }
+            MoveEvent::Ended(row) => row,
+        };
+        tally.note(&row);
+        match row.outcome {
+            MoveOutcome::Ok => to_tell.push((*row).clone()),
+            MoveOutcome::Failed => {
+                let why = format!("migration of {} failed: {}", row.vm, row.error);
+                self.status.step(&why);
+            }
+            MoveOutcome::NotStarted => {}
         }
+        self.pen.write(Entry::Migration(row));
     }
 
     /// Puts the blackouts of migrations that ended a moment ago into their receipts.
@@ -309,49 +283,14 @@ impl Window<'_> {
     }
 
     fn show(&self, driver: &Driver, tally: &Tally, now: f64) {
-        let progress = driver.progress();
-        let progress = progress.borrow();
-        let opm: f64 = progress
-            .targets
-            .iter()
-            .map(|t| t.recent_orders_per_minute)
-            .sum();
-        let slowest = progress
-            .targets
-            .iter()
-            .map(|t| t.recent_max_latency)
-            .max()
-            .unwrap_or_default();
-        let left = f64::from(self.profile.window_s()) - now;
         let phase = if now < 0.0 {
             "warm-up"
         } else {
             self.part.word()
         };
-        let mut line = format!(
-            "{phase}: {} left, {opm:.0} orders/min, slowest {} ms",
-            clock(left),
-            slowest.as_millis()
-        );
-        if !self.moves.is_empty() {
-            line += &format!(", migrations {} of {}", tally.done, self.moves.len());
-            if tally.failed > 0 {
-                line += &format!(" ({} failed)", tally.failed);
-            }
-            if let Some(ms) = tally.last_blackout_ms {
-                line += &format!(", last blackout {ms:.0} ms");
-            }
-            if let Some(vm) = &tally.moving {
-                line += &format!(", {vm} moves");
-            }
-        }
-        let error = progress
-            .targets
-            .iter()
-            .find_map(|t| Some((&t.name, t.last_error.as_ref()?)));
-        if let Some((vm, error)) = error {
-            line += &format!(", {vm}: {error}");
-        }
+        let left = f64::from(self.profile.window_s()) - now;
+        let progress = driver.progress();
+        let line = tally.line(phase, left, &progress.borrow());
         self.status.live(&line);
     }
 
@@ -379,37 +318,4 @@ impl Window<'_> {
 enum MoveEvent {
     Starts(String),
     Ended(Box<MigrationRow>),
-}
-
-/// How orders are given out.
-#[must_use]
-pub fn pace(kind: LoopKind, orders_per_minute: f64) -> Pace {
-    match kind {
-        LoopKind::Open => Pace::Open {
-            orders_per_minute,
-            connections: CONNECTIONS,
-        },
-        LoopKind::Closed => Pace::Closed {
-            users: 1,
-            ramp_per_second: 10.0,
-            think_time: Duration::from_secs_f64(60.0 / orders_per_minute),
-        },
-    }
-}
-
-fn errors_note(total: &godwit_dvdstore::driver::TargetReport) -> Vec<String> {
-    let errors: u64 = total.errors.values().sum();
-    if errors == 0 && total.reconnects == 0 {
-        return Vec::new();
-    }
-    let kinds: Vec<String> = total
-        .errors
-        .iter()
-        .map(|(kind, n)| format!("{n} × {}", kind.name()))
-        .collect();
-    vec![format!(
-        "clients met {errors} errors ({}) and connected anew {} times",
-        kinds.join(", "),
-        total.reconnects
-    )]
 }

@@ -11,6 +11,7 @@ pub mod calibrate;
 pub mod collect;
 pub mod error;
 pub mod farm;
+pub mod load;
 pub mod measure;
 pub mod mover;
 pub mod moves;
@@ -18,6 +19,7 @@ pub mod own;
 pub mod prepare;
 pub mod status;
 pub mod stop;
+pub mod tally;
 pub mod time;
 pub mod writer;
 

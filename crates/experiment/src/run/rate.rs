@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use godwit_dvdstore::driver::{self, Driver, DriverConfig, Target, Timeouts};
-use godwit_dvdstore::record::RunId;
-use godwit_dvdstore::script::Mix;
-use godwit_dvdstore::{Seed, Size};
+use godwit_dvdstore::Size;
+use godwit_dvdstore::driver::{self, Driver};
 use godwit_model::host::HostStats;
 
-use crate::profile::Load;
+use crate::profile::{Load, Profile};
 use crate::raw::CalibrationStep;
 use crate::records::Part;
 use crate::run::calibrate::{self, Next};
 use crate::run::collect::cpu_percent;
 use crate::run::error::{Asked, RunError};
 use crate::run::farm::{self, Bench, Guest, Options};
-use crate::run::measure::pace;
+use crate::run::load;
 use crate::run::prepare;
 use crate::run::status::Status;
 use crate::run::stop::Stop;
@@ -83,27 +81,17 @@ async fn search(
 }
 
 fn drive(guests: &[Guest], size: Size, options: &Options, rate: f64) -> Driver {
-    let target = |guest: &Guest| Target {
-        name: guest.name.clone(),
-        config: guest.database.clone(),
-        number: guest.number,
-        size,
+    let targets = guests
+        .iter()
+        .map(|guest| load::target(guest, size))
+        .collect();
+    let profile = Profile {
+        warmup_s: 0,
+        ..options.profile.clone()
     };
-    let config = DriverConfig {
-        // Not the orders of the test: those shall be new to their VMs.
-        seed: Seed(options.seed ^ 0x6361_6c69),
-        run: RunId::fresh(),
-        mix: Mix::default(),
-        pace: pace(options.profile.loop_kind, rate),
-        warm_up: Duration::ZERO,
-        run_time: None,
-        timeouts: Timeouts::default(),
-    };
-    driver::start(
-        guests.iter().map(target).collect(),
-        config,
-        std::sync::Arc::new(|_| {}),
-    )
+    // Other orders than the test's.
+    let config = load::config(&profile, options.seed ^ 0x6361_6c69, rate);
+    driver::start(targets, config, std::sync::Arc::new(|_| {}))
 }
 
 /// Mean CPU of both hosts once the farm has settled.

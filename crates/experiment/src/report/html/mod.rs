@@ -1,10 +1,13 @@
 //! `report.html`: the report as one page a person enjoys reading. Self-contained: pictures and
 //! style are inside it, there is no script and no outside address.
 
+mod receipts;
+mod tables;
+mod trust;
+
 use std::fmt::Write;
 
 use crate::report::charts::Figures;
-use crate::report::html_tables as tables;
 use crate::report::schema::Report;
 use crate::report::svg::{COLOURS, STYLE, escape};
 use crate::report::table5::or_dash;
@@ -154,21 +157,21 @@ pub fn page(report: &Report, figures: &Figures) -> String {
             &mut out,
             "Receipts",
             RECEIPTS_TEXT,
-            &tables::receipts(report),
+            &receipts::table(report),
         );
     }
-    section(&mut out, "Audit", AUDIT_TEXT, &tables::audit(report));
+    section(&mut out, "Audit", AUDIT_TEXT, &trust::audit(report));
     section(
         &mut out,
         "Can it be trusted?",
         TRUST_TEXT,
-        &tables::trust(report),
+        &trust::trust(report),
     );
     section(
         &mut out,
         "Machine and settings",
         "",
-        &tables::machine(report),
+        &trust::machine(report),
     );
     out.push_str("</main>\n</body>\n</html>\n");
     out
