@@ -11,23 +11,29 @@ use std::path::Path;
 /// # Errors
 /// There is no database, `to` exists, or the disk is full.
 pub fn backup(state_dir: &Path, to: &Path) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
     let file = state_dir.join(FILE);
     let source = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    std::fs::OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(to)
-        .map_err(|source| StoreError::File {
-            path: to.to_owned(),
-            source,
-        })?;
+    private_file(to)?;
     let copied = copy(&source, to);
     if copied.is_err() {
         let _ = std::fs::remove_file(to); // half a backup is none
     }
     copied
+}
+
+/// A new file that only root reads.
+fn private_file(path: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| StoreError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+    Ok(())
 }
 
 fn copy(source: &Connection, to: &Path) -> Result<()> {
@@ -64,7 +70,8 @@ pub fn restore(from: &Path, state_dir: &Path) -> Result<()> {
     };
     std::fs::create_dir_all(state_dir).map_err(at)?;
     let fresh = state_dir.join("godwit.db.restoring");
-    let _ = std::fs::remove_file(&fresh);
+    let _ = std::fs::remove_file(&fresh); // of a restore that was interrupted
+    private_file(&fresh)?;
     copy(&source, &fresh)?;
     for tail in ["", "-wal", "-shm"] {
         let old = state_dir.join(format!("{FILE}{tail}"));

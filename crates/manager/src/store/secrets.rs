@@ -109,7 +109,7 @@ mod tests {
         let store = Store::in_memory().expect("opens");
         store.put_join_token("a", 100).expect("writes");
         store.put_join_token("b", 100).expect("writes");
-        let mut using = |hash, host, now| store.use_join_token(hash, host, now).expect("reads");
+        let using = |hash, host, now| store.use_join_token(hash, host, now).expect("reads");
         assert_eq!(using("a", "blade1", 50), Ok(()));
         assert_eq!(
             using("a", "blade2", 50),

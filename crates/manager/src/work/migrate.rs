@@ -242,11 +242,7 @@ fn show(core: &Core, handle: &Handle, info: &mut MigrationInfo, view: &Migration
         Phase::Prepare => (2, "prepares".to_owned()),
         Phase::Precopy => {
             let sent = total.0.saturating_sub(remaining.0);
-            let percent = if total.0 == 0 {
-                3
-            } else {
-                3 + sent * 85 / total.0
-            };
+            let percent = 3 + (sent * 85).checked_div(total.0).unwrap_or(0);
             let step = format!(
                 "sends memory: {remaining} left, round {rounds}, {mbit_per_second:.0} Mbit/s"
             );

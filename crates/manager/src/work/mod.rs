@@ -28,6 +28,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// What a task does.
+#[allow(clippy::large_enum_variant)] // few exist at once
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
 pub enum Order {
