@@ -23,10 +23,12 @@ pub fn down(dir: &Path, purge: bool) -> Result<(), LabError> {
     match folder.description() {
         Ok(Some(description)) => take_down(&description, &folder)?,
         // Without a description there is no network of ours that could be named; processes bear their mark.
-        Ok(None) | Err(LabError::Description { .. }) => end_boxes(&folder)?,
+        Ok(None) | Err(LabError::Description { .. }) => {
+            end_boxes(&folder)?;
+            forget(&folder)?;
+        }
         Err(other) => return Err(other),
     }
-    forget(&folder.path().join("lab.json"))?;
     if purge {
         fs::remove_dir_all(dir).map_err(LabError::file("remove", dir))?;
     }
@@ -43,7 +45,9 @@ pub(crate) fn take_down(description: &Description, folder: &Folder) -> Result<()
     } else {
         network::remove(description)
     };
-    ended.and(network)
+    ended.and(network)?;
+    // Last: as long as something is left, it says what.
+    forget(folder)
 }
 
 fn end_boxes(folder: &Folder) -> Result<(), LabError> {
@@ -51,10 +55,11 @@ fn end_boxes(folder: &Folder) -> Result<(), LabError> {
     processes::end(&inits, |name| folder.log(name))
 }
 
-fn forget(path: &Path) -> Result<(), LabError> {
-    match fs::remove_file(path) {
+fn forget(folder: &Folder) -> Result<(), LabError> {
+    let path = folder.path().join("lab.json");
+    match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LabError::file("remove", path)(error))
+            Err(LabError::file("remove", &path)(error))
         }
         _ => Ok(()),
     }

@@ -273,3 +273,27 @@ fn exit_statuses_come_through() {
     assert!(error.to_string().contains("blade1, blade2"), "{error}");
     assert!(exec(lab.dir(), "blade1", &["/no/such".into()]).is_err());
 }
+
+/// Not a test but a measurement: megabits per second of one connection from blade to blade on card 1.
+/// `cargo test -p godwit-lab --release -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement, for people"]
+fn throughput_of_card_1() {
+    for bandwidth in [Some(htb::Bandwidth::GIGABIT), None] {
+        let mut lab = TestLab::new();
+        lab.spec.bandwidth = bandwidth;
+        let description = lab.up().unwrap();
+        let [first, second] = &description.plan.blades[..] else {
+            panic!("two blades")
+        };
+        let (from, to) = (Netns::named(&first.netns), Netns::named(&second.netns));
+        let rate = common::throughput(&from, &to, second.migration);
+        println!("shaped towards the blade by {bandwidth:?}: {rate:.0} Mb/s");
+        if let Some(bandwidth) = bandwidth {
+            // What the agent does in the blade.
+            htb::share_card(&from, "eth1", &htb::CardPlan::new(bandwidth)).unwrap();
+            let rate = common::throughput(&from, &to, second.migration);
+            println!("shaped both ways: {rate:.0} Mb/s");
+        }
+    }
+}

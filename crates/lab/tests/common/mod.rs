@@ -2,16 +2,19 @@
 //! networks are unique to the process, so that tests run beside each other and beside a real lab.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use godwit_lab::folder::Description;
 use godwit_lab::spec::{Programs, Subnet};
 use godwit_lab::up::Stop;
 use godwit_lab::{LabError, Spec, exec, processes};
+use godwit_net::Netns;
 
 /// The test that plays the first process of a box, in this same binary.
 pub const INIT_TEST: &str = "a_box_starts_here";
@@ -112,6 +115,30 @@ pub fn wait_for<T>(what: &str, done: impl Fn() -> Option<T>) -> T {
         thread::sleep(Duration::from_millis(20));
     }
     panic!("{what} did not happen within 30 s");
+}
+
+/// Megabits per second that one connection carries in three seconds.
+pub fn throughput(from: &Netns, to: &Netns, address: Ipv4Addr) -> f64 {
+    let listener = to.run(|| TcpListener::bind((address, 0)).unwrap()).unwrap();
+    let target = listener.local_addr().unwrap();
+    let mut sender = from.run(|| TcpStream::connect(target).unwrap()).unwrap();
+    let (mut receiver, _) = listener.accept().unwrap();
+    let sending = thread::spawn(move || {
+        let block = vec![0_u8; 256 << 10];
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(3) {
+            sender.write_all(&block).unwrap();
+        }
+    });
+    let (start, mut block, mut total) = (Instant::now(), vec![0_u8; 256 << 10], 0);
+    loop {
+        match receiver.read(&mut block).unwrap() {
+            0 => break,
+            count => total += count,
+        }
+    }
+    sending.join().unwrap();
+    total as f64 * 8.0 / 1e6 / start.elapsed().as_secs_f64()
 }
 
 fn placeholders() -> Programs {
