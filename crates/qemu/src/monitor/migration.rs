@@ -3,8 +3,7 @@
 //! `return-path` is always off: with it, a source whose connection breaks after the destination
 //! runs resumes by itself, and then two copies run. `late-block-activate` at the destination
 //! leaves the image locks free until `cont` (QEMU 10.0 does so in any case, 7.2 only when told).
-//! `validate-uuid` at both ends makes QEMU
-//! refuse the stream of another VM.
+//! `validate-uuid` at both ends makes QEMU refuse the stream of another VM.
 
 use super::Monitor;
 use crate::qmp::{QmpError, StreamState};
