@@ -56,8 +56,10 @@ impl Classic {
         if self.last.len() > LAST {
             self.last.pop_front();
         }
-        self.login.add(u64::from(!steps.login.is_zero()), steps.login);
-        self.new_customer.add(u64::from(!steps.register.is_zero()), steps.register);
+        self.login
+            .add(u64::from(!steps.login.is_zero()), steps.login);
+        self.new_customer
+            .add(u64::from(!steps.register.is_zero()), steps.register);
         self.browse.add(u64::from(steps.browses), steps.browse);
         self.purchase.add(1, steps.purchase);
     }
@@ -96,8 +98,16 @@ impl Classic {
 
     fn head(&self, elapsed: Duration) -> String {
         let seconds = elapsed.as_secs_f64();
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let opm = if seconds > 0.0 { (60.0 * self.orders as f64 / seconds) as u64 } else { 0 };
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
+        let opm = if seconds > 0.0 {
+            (60.0 * self.orders as f64 / seconds) as u64
+        } else {
+            0
+        };
         format!(
             "et={seconds:7.1} n_overall={} opm={opm} rt_tot_lastn_max_msec={} rt_tot_avg_msec={}",
             self.orders,
@@ -108,13 +118,20 @@ impl Classic {
 
     fn tail(&self) -> String {
         #[allow(clippy::cast_precision_loss)] // counts below 2^52 are exact
-        let percent = if self.orders > 0 { 100.0 * self.rollbacks as f64 / self.orders as f64 } else { 0.0 };
+        let percent = if self.orders > 0 {
+            100.0 * self.rollbacks as f64 / self.orders as f64
+        } else {
+            0.0
+        };
         format!("rollbacks: n={} %={percent:5.1}", self.rollbacks)
     }
 }
 
 fn mean_ms(total: Duration, count: u64) -> u64 {
-    u64::try_from(total.as_millis()).unwrap_or(u64::MAX).checked_div(count).unwrap_or(0)
+    u64::try_from(total.as_millis())
+        .unwrap_or(u64::MAX)
+        .checked_div(count)
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -131,9 +148,21 @@ mod tests {
             "et=    0.0 n_overall=0 opm=0 rt_tot_lastn_max_msec=0 rt_tot_avg_msec=0 rt_tot_sampled=0 \
              rollbacks: n=0 %=  0.0"
         );
-        let failed = Outcome::Failed { reason: Failure::Sql, detail: String::new() };
-        let committed = Outcome::Committed { order_id: OrderId(1), net: Cents(1) };
-        for (n, outcome) in (1..).zip([committed.clone(), Outcome::RolledBack, failed, committed.clone(), committed]) {
+        let failed = Outcome::Failed {
+            reason: Failure::Sql,
+            detail: String::new(),
+        };
+        let committed = Outcome::Committed {
+            order_id: OrderId(1),
+            net: Cents(1),
+        };
+        for (n, outcome) in (1..).zip([
+            committed.clone(),
+            Outcome::RolledBack,
+            failed,
+            committed.clone(),
+            committed,
+        ]) {
             let mut order = record(1, outcome);
             order.warm_up = n == 4;
             order.steps.login = Duration::from_millis(10 * n);
@@ -147,7 +176,15 @@ mod tests {
              rollbacks: n=1 %= 33.3"
         );
         let last = classic.final_line(Duration::from_secs(10));
-        assert!(last.contains("n_login_overall=3 n_newcust_overall=0 n_browse_overall=6 n_purchase_overall=3"), "{last}");
-        assert!(last.contains("rt_login_avg_msec=26") && last.ends_with("rollbacks: n=1 %= 33.3"), "{last}");
+        assert!(
+            last.contains(
+                "n_login_overall=3 n_newcust_overall=0 n_browse_overall=6 n_purchase_overall=3"
+            ),
+            "{last}"
+        );
+        assert!(
+            last.contains("rt_login_avg_msec=26") && last.ends_with("rollbacks: n=1 %= 33.3"),
+            "{last}"
+        );
     }
 }

@@ -10,7 +10,9 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// A reading of CLOCK_MONOTONIC, in nanoseconds since the machine started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct MonotonicNs(pub u64);
 
@@ -18,7 +20,8 @@ impl MonotonicNs {
     /// Reads the clock.
     #[must_use]
     pub fn now() -> Self {
-        let t = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("CLOCK_MONOTONIC exists on every Linux");
+        let t =
+            clock_gettime(ClockId::CLOCK_MONOTONIC).expect("CLOCK_MONOTONIC exists on every Linux");
         MonotonicNs(u64::try_from(Duration::from(t).as_nanos()).unwrap_or(u64::MAX))
     }
 
@@ -31,7 +34,10 @@ impl MonotonicNs {
     /// This reading plus `d`.
     #[must_use]
     pub fn after(self, d: Duration) -> MonotonicNs {
-        MonotonicNs(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+        MonotonicNs(
+            self.0
+                .saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// How long it takes from now until this reading; zero if it has passed.

@@ -11,7 +11,9 @@ pub(crate) const APPLICATION: &str = "godwit-dvdstore";
 
 /// A URL that is not one.
 #[derive(Debug, thiserror::Error)]
-#[error("not a PostgreSQL URL: give postgresql://user:password@host/database or \"host=/run/postgresql dbname=ds2\"")]
+#[error(
+    "not a PostgreSQL URL: give postgresql://user:password@host/database or \"host=/run/postgresql dbname=ds2\""
+)]
 pub struct UrlError(#[source] tokio_postgres::Error);
 
 /// A database that does not answer.
@@ -49,6 +51,17 @@ pub fn describe(config: &Config) -> String {
     }
 }
 
+/// An error with all its causes in one line, for records and counters.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// A connection and the task that serves it. Dropping it cuts the connection; [`Link::close`] says goodbye first.
 #[derive(Debug)]
 pub struct Link {
@@ -64,7 +77,11 @@ impl Link {
     ///
     /// # Errors
     /// If the server refuses or does not answer in time.
-    pub async fn open(config: &Config, timeout: Duration, silence: Duration) -> Result<Link, ConnectError> {
+    pub async fn open(
+        config: &Config,
+        timeout: Duration,
+        silence: Duration,
+    ) -> Result<Link, ConnectError> {
         let mut config = config.clone();
         config
             .application_name(APPLICATION)
@@ -84,7 +101,10 @@ impl Link {
             // The error, if any, reaches whoever waits for an answer of the client.
             let _ = connection.await;
         });
-        Ok(Link { client: Some(client), task })
+        Ok(Link {
+            client: Some(client),
+            task,
+        })
     }
 
     /// Connects for a tool that a person waits for: half a minute for the connection.
@@ -98,12 +118,16 @@ impl Link {
     /// The client.
     #[must_use]
     pub fn client(&self) -> &Client {
-        self.client.as_ref().expect("taken by `close` and `drop` only")
+        self.client
+            .as_ref()
+            .expect("taken by `close` and `drop` only")
     }
 
     /// The client, for transactions.
     pub fn client_mut(&mut self) -> &mut Client {
-        self.client.as_mut().expect("taken by `close` and `drop` only")
+        self.client
+            .as_mut()
+            .expect("taken by `close` and `drop` only")
     }
 
     /// Ends the session in good order, so that the server has nothing to complain of.

@@ -84,7 +84,9 @@ pub enum LoadError {
     #[error("the database holds no DVD Store of ours: load one with `godwit dvdstore load`")]
     NoStore,
     /// A store of another version of the data.
-    #[error("the store was loaded as data format {found}, this program knows format {known}: load it afresh with --replace")]
+    #[error(
+        "the store was loaded as data format {found}, this program knows format {known}: load it afresh with --replace"
+    )]
     Format {
         /// The store's.
         found: i32,
@@ -124,17 +126,29 @@ pub async fn load(
     let baseline = baseline.await.map_err(|_| LoadError::Generator)?;
     let rows_total = tables::ALL.iter().map(|table| table.rows(&baseline)).sum();
     let mut report = |phase, what, rows_done| {
-        progress(LoadProgress { phase, what, rows_done, rows_total });
+        progress(LoadProgress {
+            phase,
+            what,
+            rows_done,
+            rows_total,
+        });
     };
 
-    let tx = link.client_mut().transaction().await.map_err(sql("to begin"))?;
+    let tx = link
+        .client_mut()
+        .transaction()
+        .await
+        .map_err(sql("to begin"))?;
     clear(&tx).await?;
     batch(&tx, "the tables", schema::TABLES).await?;
     let mut rows_done = 0;
     for table in tables::ALL {
         report(Phase::Rows, table.name(), rows_done);
         let before = rows_done;
-        rows_done += copy(&tx, table, &baseline, |rows| report(Phase::Rows, table.name(), before + rows)).await?;
+        rows_done += copy(&tx, table, &baseline, |rows| {
+            report(Phase::Rows, table.name(), before + rows)
+        })
+        .await?;
     }
     report(Phase::Indexes, "indexes", rows_done);
     batch(&tx, "the indexes", schema::INDEXES).await?;
@@ -147,10 +161,17 @@ pub async fn load(
     report(Phase::Statistics, "statistics", rows_done);
     // VACUUM also writes the visibility maps, so that nothing is left for the autovacuum of a freshly cloned VM.
     let vacuum = format!("VACUUM ANALYZE {}", schema::TABLE_NAMES.join(", "));
-    link.client().batch_execute(&vacuum).await.map_err(sql("to gather statistics"))?;
+    link.client()
+        .batch_execute(&vacuum)
+        .await
+        .map_err(sql("to gather statistics"))?;
     report(Phase::Done, "", rows_done);
     link.close().await;
-    Ok(StoreInfo { seed, size, format: FORMAT })
+    Ok(StoreInfo {
+        seed,
+        size,
+        format: FORMAT,
+    })
 }
 
 /// Reads which store a database holds.
@@ -175,19 +196,33 @@ pub(crate) async fn store_info(client: &impl GenericClient) -> Result<StoreInfo,
     };
     let found: i32 = row.get(0);
     if found != FORMAT {
-        return Err(LoadError::Format { found, known: FORMAT });
+        return Err(LoadError::Format {
+            found,
+            known: FORMAT,
+        });
     }
-    let seed = row.get::<_, &str>(1).parse().map_err(|_| LoadError::NoStore)?;
+    let seed = row
+        .get::<_, &str>(1)
+        .parse()
+        .map_err(|_| LoadError::NoStore)?;
     let megabytes = u32::try_from(row.get::<_, i32>(2)).map_err(|_| LoadError::NoStore)?;
     let size = Size::from_megabytes(megabytes).map_err(|_| LoadError::NoStore)?;
-    Ok(StoreInfo { seed, size, format: found })
+    Ok(StoreInfo {
+        seed,
+        size,
+        format: found,
+    })
 }
 
 fn sql(what: &'static str) -> impl Fn(tokio_postgres::Error) -> LoadError {
     move |source| LoadError::Sql { what, source }
 }
 
-async fn batch(tx: &Transaction<'_>, what: &'static str, statements: &str) -> Result<(), LoadError> {
+async fn batch(
+    tx: &Transaction<'_>,
+    what: &'static str,
+    statements: &str,
+) -> Result<(), LoadError> {
     tx.batch_execute(statements).await.map_err(sql(what))
 }
 
@@ -195,7 +230,10 @@ async fn batch(tx: &Transaction<'_>, what: &'static str, statements: &str) -> Re
 async fn present_tables(client: &Client) -> Result<Vec<String>, LoadError> {
     let names: Vec<&str> = schema::TABLE_NAMES.to_vec();
     let query = "SELECT n FROM unnest($1::text[]) AS n WHERE to_regclass(quote_ident(n)) IS NOT NULL ORDER BY n";
-    let rows = client.query(query, &[&names]).await.map_err(sql("to list its tables"))?;
+    let rows = client
+        .query(query, &[&names])
+        .await
+        .map_err(sql("to list its tables"))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -207,7 +245,12 @@ async fn clear(tx: &Transaction<'_>) -> Result<(), LoadError> {
          DROP FUNCTION IF EXISTS godwit_restock(), godwit_purchase(uuid, int, int[], smallint[]);
          SET LOCAL maintenance_work_mem = '128MB';"
     );
-    batch(tx, "to drop the old tables (does something else depend on them?)", &statements).await
+    batch(
+        tx,
+        "to drop the old tables (does something else depend on them?)",
+        &statements,
+    )
+    .await
 }
 
 /// Copies a table; `progress` gets the rows written so far. Returns the rows.
@@ -218,12 +261,17 @@ async fn copy(
     mut progress: impl FnMut(u64),
 ) -> Result<u64, LoadError> {
     let statement = format!("COPY {} FROM STDIN WITH (FREEZE)", table.target());
-    let sink = tx.copy_in::<_, Bytes>(&statement).await.map_err(sql("to take rows"))?;
+    let sink = tx
+        .copy_in::<_, Bytes>(&statement)
+        .await
+        .map_err(sql("to take rows"))?;
     let mut sink = pin!(sink);
     // A few chunks ahead: generating and the server's work overlap, and memory stays small.
     let (chunks, mut received) = tokio::sync::mpsc::channel(4);
     let baseline = baseline.clone();
-    let generating = tokio::task::spawn_blocking(move || table.generate(&baseline, |chunk| chunks.blocking_send(chunk).is_ok()));
+    let generating = tokio::task::spawn_blocking(move || {
+        table.generate(&baseline, |chunk| chunks.blocking_send(chunk).is_ok())
+    });
     let mut rows = 0;
     while let Some(chunk) = received.recv().await {
         rows += chunk.rows;

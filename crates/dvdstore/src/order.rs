@@ -11,11 +11,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Error, Row, Statement};
 
-use crate::connect::{ConnectError, Link};
+use crate::connect::{ConnectError, Link, chain};
 use crate::generate::Person;
-use crate::record::{
-    Cents, CustomerId, Failure, OrderId, Outcome, Registration, StepTimes, Token,
-};
+use crate::record::{Cents, CustomerId, Failure, OrderId, Outcome, Registration, StepTimes, Token};
 use crate::script::{Browse, Entry, Script};
 
 /// Tries for a free user name. Names are drawn from 2^64, so even the second is rare.
@@ -23,7 +21,8 @@ const NAME_ATTEMPTS: u32 = 100;
 
 /// Plans are made once and assume that what a query needs is in memory, as it is in a shop that is in use.
 #[doc(hidden)]
-pub const SESSION_SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET random_page_cost = 1.1";
+pub const SESSION_SETTINGS: &str =
+    "SET plan_cache_mode = force_generic_plan; SET random_page_cost = 1.1";
 
 const LOGIN: &str = "
     SELECT c.customerid, bought.title, bought.recommended
@@ -69,7 +68,9 @@ pub enum OpenError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The store's tables or routines are not as expected.
-    #[error("the database does not know the store's statements: load it with `godwit dvdstore load`")]
+    #[error(
+        "the database does not know the store's statements: load it with `godwit dvdstore load`"
+    )]
     Prepare(#[source] Error),
     /// Preparing took too long.
     #[error("the database did not prepare the statements within {0:?}: is it overloaded?")]
@@ -121,13 +122,23 @@ impl Session {
     ///
     /// # Errors
     /// If there is no connection in time, or the database holds no store.
-    pub async fn open(config: &Config, connect: Duration, statement: Duration) -> Result<Session, OpenError> {
+    pub async fn open(
+        config: &Config,
+        connect: Duration,
+        statement: Duration,
+    ) -> Result<Session, OpenError> {
         // The kernel must be more patient than the statement timeout, or it would cut short what that allows.
         let link = Link::open(config, connect, statement + Duration::from_secs(30)).await?;
         let prepare = Statements::prepare(link.client());
         let statements = tokio::time::timeout(statement, prepare).await;
-        let statements = statements.map_err(|_| OpenError::Slow(statement))?.map_err(OpenError::Prepare)?;
-        Ok(Session { link, statements, timeout: statement })
+        let statements = statements
+            .map_err(|_| OpenError::Slow(statement))?
+            .map_err(OpenError::Prepare)?;
+        Ok(Session {
+            link,
+            statements,
+            timeout: statement,
+        })
     }
 
     /// Whether the connection is known to be gone.
@@ -156,34 +167,87 @@ impl Session {
         done
     }
 
-    async fn steps(&self, script: &Script, token: Token, done: &mut Execution) -> Result<Outcome, Broken> {
+    async fn steps(
+        &self,
+        script: &Script,
+        token: Token,
+        done: &mut Execution,
+    ) -> Result<Outcome, Broken> {
         let customer = match &script.entry {
-            Entry::Login { username, password } => self.login(username, password, &mut done.steps).await?,
-            Entry::Register { person, name_seed } => self.register(person, *name_seed, done).await?,
+            Entry::Login { username, password } => {
+                self.login(username, password, &mut done.steps).await?
+            }
+            Entry::Register { person, name_seed } => {
+                self.register(person, *name_seed, done).await?
+            }
         };
         done.customer_id = Some(customer);
         for browse in &script.browses {
             self.browse(browse, &mut done.steps).await?;
         }
-        self.purchase(script, customer, token, &mut done.steps).await
+        self.purchase(script, customer, token, &mut done.steps)
+            .await
     }
 
-    async fn login(&self, username: &str, password: &str, steps: &mut StepTimes) -> Result<CustomerId, Broken> {
-        let rows = self.query(&self.statements.login, &[&username, &password], &mut steps.login).await?;
-        let row = rows.first().ok_or_else(|| Broken::refused(format!("there is no customer {username}")))?;
+    async fn login(
+        &self,
+        username: &str,
+        password: &str,
+        steps: &mut StepTimes,
+    ) -> Result<CustomerId, Broken> {
+        let rows = self
+            .query(
+                &self.statements.login,
+                &[&username, &password],
+                &mut steps.login,
+            )
+            .await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| Broken::refused(format!("there is no customer {username}")))?;
         Ok(CustomerId(row.get(0)))
     }
 
-    async fn register(&self, p: &Person, name_seed: u64, done: &mut Execution) -> Result<CustomerId, Broken> {
+    async fn register(
+        &self,
+        p: &Person,
+        name_seed: u64,
+        done: &mut Execution,
+    ) -> Result<CustomerId, Broken> {
         for attempt in 0..NAME_ATTEMPTS {
             let username = Entry::candidate(name_seed, attempt);
-            let registration = done.registration.insert(Registration { username, customer_id: None });
+            let registration = done.registration.insert(Registration {
+                username,
+                customer_id: None,
+            });
             let parameters: [&(dyn ToSql + Sync); 19] = [
-                &p.firstname, &p.lastname, &p.address1, &p.address2, &p.city, &p.state, &p.zip, &p.country, &p.region,
-                &p.email, &p.phone, &p.card_type, &p.card, &p.card_expires, &registration.username, &Person::PASSWORD,
-                &p.age, &p.income, &p.gender,
+                &p.firstname,
+                &p.lastname,
+                &p.address1,
+                &p.address2,
+                &p.city,
+                &p.state,
+                &p.zip,
+                &p.country,
+                &p.region,
+                &p.email,
+                &p.phone,
+                &p.card_type,
+                &p.card,
+                &p.card_expires,
+                &registration.username,
+                &Person::PASSWORD,
+                &p.age,
+                &p.income,
+                &p.gender,
             ];
-            let answer = self.query(&self.statements.register, &parameters, &mut done.steps.register).await;
+            let answer = self
+                .query(
+                    &self.statements.register,
+                    &parameters,
+                    &mut done.steps.register,
+                )
+                .await;
             match answer {
                 Ok(rows) => {
                     if let Some(row) = rows.first() {
@@ -201,20 +265,25 @@ impl Session {
             }
         }
         done.registration = None;
-        Err(Broken::refused(format!("{NAME_ATTEMPTS} user names were all taken")))
+        Err(Broken::refused(format!(
+            "{NAME_ATTEMPTS} user names were all taken"
+        )))
     }
 
     async fn browse(&self, browse: &Browse, steps: &mut StepTimes) -> Result<(), Broken> {
         let taken = &mut steps.browse;
         match browse {
             Browse::Category { category, limit } => {
-                self.query(&self.statements.category, &[category, limit], taken).await?;
+                self.query(&self.statements.category, &[category, limit], taken)
+                    .await?;
             }
             Browse::Actor { words, limit } => {
-                self.query(&self.statements.actor, &[words, limit], taken).await?;
+                self.query(&self.statements.actor, &[words, limit], taken)
+                    .await?;
             }
             Browse::Title { words, limit } => {
-                self.query(&self.statements.title, &[words, limit], taken).await?;
+                self.query(&self.statements.title, &[words, limit], taken)
+                    .await?;
             }
         }
         steps.browses += 1;
@@ -234,17 +303,29 @@ impl Session {
         // From here on until the answer the order may be committed without our knowing: only an error that the server
         // reports for the statement itself says that it is not. (The answer counts once the server is ready for the
         // next statement, which is after the commit.)
-        match self.query(&self.statements.purchase, &parameters, &mut steps.purchase).await {
+        match self
+            .query(&self.statements.purchase, &parameters, &mut steps.purchase)
+            .await
+        {
             Ok(rows) => match rows.first() {
-                Some(row) => Ok(Outcome::Committed { order_id: OrderId(row.get(0)), net: Cents(row.get(1)) }),
+                Some(row) => Ok(Outcome::Committed {
+                    order_id: OrderId(row.get(0)),
+                    net: Cents(row.get(1)),
+                }),
                 None => Err(Broken::refused("the purchase returned no order".to_owned())),
             },
-            Err(broken) if broken.code.as_ref().is_some_and(|code| code.code() == TOO_LITTLE_STOCK) => {
+            Err(broken)
+                if broken
+                    .code
+                    .as_ref()
+                    .is_some_and(|code| code.code() == TOO_LITTLE_STOCK) =>
+            {
                 Ok(Outcome::RolledBack)
             }
-            Err(broken) if !broken.definite => {
-                Ok(Outcome::Unknown { reason: broken.reason, detail: broken.detail })
-            }
+            Err(broken) if !broken.definite => Ok(Outcome::Unknown {
+                reason: broken.reason,
+                detail: broken.detail,
+            }),
             Err(broken) => Err(broken),
         }
     }
@@ -257,7 +338,11 @@ impl Session {
         taken: &mut Duration,
     ) -> Result<Vec<Row>, Broken> {
         let began = Instant::now();
-        let answer = tokio::time::timeout(self.timeout, self.link.client().query(statement, parameters)).await;
+        let answer = tokio::time::timeout(
+            self.timeout,
+            self.link.client().query(statement, parameters),
+        )
+        .await;
         *taken += began.elapsed();
         match answer {
             Ok(Ok(rows)) => Ok(rows),
@@ -284,25 +369,51 @@ impl Statements {
             client.prepare(BROWSE_TITLE),
             client.prepare(PURCHASE),
         )?;
-        Ok(Statements { login, register, category, actor, title, purchase })
+        Ok(Statements {
+            login,
+            register,
+            category,
+            actor,
+            title,
+            purchase,
+        })
     }
 }
 
 impl Broken {
     fn refused(detail: String) -> Broken {
-        Broken { reason: Failure::Refused, detail, definite: true, code: None }
+        Broken {
+            reason: Failure::Refused,
+            detail,
+            definite: true,
+            code: None,
+        }
     }
 
     fn from_error(error: &Error) -> Broken {
         let Some(db) = error.as_db_error() else {
-            let detail = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-            return Broken { reason: Failure::ConnectionLost, detail, definite: false, code: None };
+            return Broken {
+                reason: Failure::ConnectionLost,
+                detail: chain(error),
+                definite: false,
+                code: None,
+            };
         };
         // An ERROR belongs to the statement. FATAL and PANIC end the session, and may strike after the commit.
-        let definite = db.severity() == "ERROR" || db.parsed_severity() == Some(tokio_postgres::error::Severity::Error);
-        let reason = if definite { Failure::Sql } else { Failure::ConnectionLost };
+        let definite = db.severity() == "ERROR"
+            || db.parsed_severity() == Some(tokio_postgres::error::Severity::Error);
+        let reason = if definite {
+            Failure::Sql
+        } else {
+            Failure::ConnectionLost
+        };
         let detail = format!("{} ({})", db.message(), db.code().code());
-        Broken { reason, detail, definite, code: Some(db.code().clone()) }
+        Broken {
+            reason,
+            detail,
+            definite,
+            code: Some(db.code().clone()),
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::MonotonicNs;
 use crate::record::{
-    Cents, CustomerId, Failure, OrderId, OrderRecord, Outcome, Registration, Sequence, StepTimes, Token,
+    Cents, CustomerId, Failure, OrderId, OrderRecord, Outcome, Registration, Sequence, StepTimes,
+    Token,
 };
 use crate::script::CartLine;
 
@@ -58,7 +59,9 @@ impl LogWriter {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&mut self, order: &OrderRecord) -> Result<(), LogError> {
-        self.0.serialize(LogRow::from(order)).map_err(LogError::Write)
+        self.0
+            .serialize(LogRow::from(order))
+            .map_err(LogError::Write)
     }
 
     /// Brings all orders into the file.
@@ -81,7 +84,11 @@ pub fn read_log(path: &Path) -> Result<Vec<OrderRecord>, LogError> {
     for (line, row) in (2..).zip(reader.deserialize::<LogRow>()) {
         let row = row.map_err(|e| LogError::Read(path.to_owned(), e))?;
         let order = OrderRecord::try_from(row);
-        orders.push(order.map_err(|what| LogError::Row { path: path.to_owned(), line, what })?);
+        orders.push(order.map_err(|what| LogError::Row {
+            path: path.to_owned(),
+            line,
+            what,
+        })?);
     }
     Ok(orders)
 }
@@ -135,7 +142,11 @@ impl From<&OrderRecord> for LogRow {
                 "unknown"
             }
         };
-        let cart: Vec<String> = o.cart.iter().map(|l| format!("{}x{}", l.product, l.quantity)).collect();
+        let cart: Vec<String> = o
+            .cart
+            .iter()
+            .map(|l| format!("{}x{}", l.product, l.quantity))
+            .collect();
         LogRow {
             target: o.target.clone(),
             sequence: o.sequence.0,
@@ -149,7 +160,11 @@ impl From<&OrderRecord> for LogRow {
             net_cents,
             customer_id: o.customer_id.map(|id| id.0),
             registered_name: o.registration.as_ref().map(|r| r.username.clone()),
-            registered_id: o.registration.as_ref().and_then(|r| r.customer_id).map(|id| id.0),
+            registered_id: o
+                .registration
+                .as_ref()
+                .and_then(|r| r.customer_id)
+                .map(|id| id.0),
             intended_ns: o.intended.0,
             started_ns: o.started.0,
             ended_ns: o.ended.0,
@@ -171,7 +186,11 @@ impl TryFrom<LogRow> for OrderRecord {
 
     fn try_from(row: LogRow) -> Result<OrderRecord, String> {
         let outcome = outcome(&row)?;
-        let cart = row.cart.split_whitespace().map(cart_line).collect::<Result<_, _>>()?;
+        let cart = row
+            .cart
+            .split_whitespace()
+            .map(cart_line)
+            .collect::<Result<_, _>>()?;
         let registration = row.registered_name.map(|username| Registration {
             username,
             customer_id: row.registered_id.map(CustomerId),
@@ -194,7 +213,10 @@ impl TryFrom<LogRow> for OrderRecord {
                 browses: row.browses,
                 purchase: Duration::from_nanos(row.purchase_ns),
             },
-            token: row.token.parse::<Token>().map_err(|e| format!("token {}: {e}", row.token))?,
+            token: row
+                .token
+                .parse::<Token>()
+                .map_err(|e| format!("token {}: {e}", row.token))?,
             outcome,
             customer_id: row.customer_id.map(CustomerId),
             registration,
@@ -208,21 +230,35 @@ fn outcome(row: &LogRow) -> Result<Outcome, String> {
     let reason = || {
         let name = row.reason.as_deref().unwrap_or_default();
         let found = Failure::NAMES.iter().find(|(_, known)| *known == name);
-        found.map(|(failure, _)| *failure).ok_or_else(|| format!("reason `{name}`"))
+        found
+            .map(|(failure, _)| *failure)
+            .ok_or_else(|| format!("reason `{name}`"))
     };
     match (row.outcome.as_str(), row.order_id, row.net_cents) {
-        ("committed", Some(id), Some(net)) => Ok(Outcome::Committed { order_id: OrderId(id), net: Cents(net) }),
+        ("committed", Some(id), Some(net)) => Ok(Outcome::Committed {
+            order_id: OrderId(id),
+            net: Cents(net),
+        }),
         ("committed", ..) => Err("committed without order number or amount".to_owned()),
         ("rolled_back", ..) => Ok(Outcome::RolledBack),
-        ("failed", ..) => Ok(Outcome::Failed { reason: reason()?, detail: detail() }),
-        ("unknown", ..) => Ok(Outcome::Unknown { reason: reason()?, detail: detail() }),
+        ("failed", ..) => Ok(Outcome::Failed {
+            reason: reason()?,
+            detail: detail(),
+        }),
+        ("unknown", ..) => Ok(Outcome::Unknown {
+            reason: reason()?,
+            detail: detail(),
+        }),
         (other, ..) => Err(format!("outcome `{other}`")),
     }
 }
 
 fn cart_line(text: &str) -> Result<CartLine, String> {
     let parsed = text.split_once('x').and_then(|(product, quantity)| {
-        Some(CartLine { product: product.parse().ok()?, quantity: quantity.parse().ok()? })
+        Some(CartLine {
+            product: product.parse().ok()?,
+            quantity: quantity.parse().ok()?,
+        })
     });
     parsed.ok_or_else(|| format!("cart line `{text}`"))
 }
@@ -247,12 +283,25 @@ pub(crate) mod tests {
             started: MonotonicNs(1_500),
             ended: MonotonicNs(9_000),
             generator_lag: Duration::from_nanos(499),
-            steps: StepTimes { login: Duration::from_nanos(7), browses: 2, ..StepTimes::default() },
+            steps: StepTimes {
+                login: Duration::from_nanos(7),
+                browses: 2,
+                ..StepTimes::default()
+            },
             token: Token::new(RunId(77), 5, Sequence(sequence)),
             outcome,
             customer_id: Some(CustomerId(4)),
             registration: None,
-            cart: vec![CartLine { product: 17, quantity: 2 }, CartLine { product: 404, quantity: 1 }],
+            cart: vec![
+                CartLine {
+                    product: 17,
+                    quantity: 2,
+                },
+                CartLine {
+                    product: 404,
+                    quantity: 1,
+                },
+            ],
         }
     }
 
@@ -261,13 +310,37 @@ pub(crate) mod tests {
         let lost = |detail: &str| (Failure::ConnectionLost, detail.to_owned());
         let (reason, detail) = lost("a line\nbreak, and \"quotes\"");
         let mut orders = vec![
-            record(0, Outcome::Committed { order_id: OrderId(12_001), net: Cents(4_242) }),
+            record(
+                0,
+                Outcome::Committed {
+                    order_id: OrderId(12_001),
+                    net: Cents(4_242),
+                },
+            ),
             record(1, Outcome::RolledBack),
-            record(2, Outcome::Failed { reason, detail: detail.clone() }),
-            record(3, Outcome::Unknown { reason: Failure::Timeout, detail }),
+            record(
+                2,
+                Outcome::Failed {
+                    reason,
+                    detail: detail.clone(),
+                },
+            ),
+            record(
+                3,
+                Outcome::Unknown {
+                    reason: Failure::Timeout,
+                    detail,
+                },
+            ),
         ];
-        orders[1].registration = Some(Registration { username: "new1".to_owned(), customer_id: Some(CustomerId(8)) });
-        orders[2].registration = Some(Registration { username: "new2".to_owned(), customer_id: None });
+        orders[1].registration = Some(Registration {
+            username: "new1".to_owned(),
+            customer_id: Some(CustomerId(8)),
+        });
+        orders[2].registration = Some(Registration {
+            username: "new2".to_owned(),
+            customer_id: None,
+        });
         orders[2].customer_id = None;
         orders[2].cart.clear();
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -284,6 +357,9 @@ pub(crate) mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a,b\n1,2\n").unwrap();
         assert!(matches!(read_log(file.path()), Err(LogError::Read(..))));
-        assert!(matches!(read_log(Path::new("/nonexistent/log")), Err(LogError::File(..))));
+        assert!(matches!(
+            read_log(Path::new("/nonexistent/log")),
+            Err(LogError::File(..))
+        ));
     }
 }

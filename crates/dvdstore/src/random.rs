@@ -53,7 +53,9 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(seed: Seed) -> Source {
-        Source { key: ChaCha8Rng::seed_from_u64(seed.0) }
+        Source {
+            key: ChaCha8Rng::seed_from_u64(seed.0),
+        }
     }
 
     /// The generator for row `row` of `lane` in `domain`. A lane is a target and a user, or 0 for tables.
@@ -96,6 +98,11 @@ mod tests {
         assert_eq!(at(Domain::Orders, 5), first);
         assert_ne!(at(Domain::Orders, 6), first);
         assert_ne!(at(Domain::Products, 5), first);
-        assert_ne!(Source::new(Seed(8)).row(Domain::Orders, Lane::default(), 5).random::<u64>(), first);
+        assert_ne!(
+            Source::new(Seed(8))
+                .row(Domain::Orders, Lane::default(), 5)
+                .random::<u64>(),
+            first
+        );
     }
 }

@@ -99,13 +99,21 @@ impl fmt::Display for CustomerId {
 }
 
 /// An amount of money, in cents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Cents(pub i64);
 
 impl fmt::Display for Cents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}.{:02}", if self.0 < 0 { "-" } else { "" }, self.0.abs() / 100, self.0.abs() % 100)
+        write!(
+            f,
+            "{}{}.{:02}",
+            if self.0 < 0 { "-" } else { "" },
+            self.0.abs() / 100,
+            self.0.abs() % 100
+        )
     }
 }
 
@@ -176,7 +184,10 @@ impl Failure {
     /// The name it has in logs.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Failure::NAMES.iter().find(|(f, _)| *f == self).map_or("other", |(_, name)| name)
+        Failure::NAMES
+            .iter()
+            .find(|(f, _)| *f == self)
+            .map_or("other", |(_, name)| name)
     }
 }
 

@@ -12,5 +12,14 @@ pub(crate) const FOREIGN_KEYS: &str = include_str!("sql/foreign_keys.sql");
 pub(crate) const ROUTINES: &str = include_str!("sql/routines.sql");
 
 /// All our tables, dependants first, so that dropping them in this order needs no cascade.
-pub(crate) const TABLE_NAMES: [&str; 9] =
-    ["cust_hist", "orderlines", "orders", "customers", "reorder", "inventory", "products", "categories", "godwit_store"];
+pub(crate) const TABLE_NAMES: [&str; 9] = [
+    "cust_hist",
+    "orderlines",
+    "orders",
+    "customers",
+    "reorder",
+    "inventory",
+    "products",
+    "categories",
+    "godwit_store",
+];

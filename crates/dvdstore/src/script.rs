@@ -34,7 +34,12 @@ pub struct Mix {
 
 impl Default for Mix {
     fn default() -> Self {
-        Mix { new_customers_percent: 20.0, searches: 3, search_batch: 5, lines: 5 }
+        Mix {
+            new_customers_percent: 20.0,
+            searches: 3,
+            search_batch: 5,
+            lines: 5,
+        }
     }
 }
 
@@ -125,7 +130,12 @@ impl Scripts {
     /// The scripts for target number `target` (below 2^24) whose store has `size`.
     #[must_use]
     pub fn new(seed: Seed, target: u32, size: Size, mix: Mix) -> Scripts {
-        Scripts { source: Source::new(seed), target, size, mix }
+        Scripts {
+            source: Source::new(seed),
+            target,
+            size,
+            mix,
+        }
     }
 
     /// Order `k` of user `user`.
@@ -133,14 +143,25 @@ impl Scripts {
     pub fn script(&self, user: u32, k: u64) -> Script {
         let mut rng = self.source.row(Domain::Scripts, self.lane(user), k);
         let entry = self.entry(&mut rng);
-        let browses = (0..around(&mut rng, self.mix.searches)).map(|_| self.browse(&mut rng)).collect();
-        Script { entry, browses, cart: self.cart(&mut rng) }
+        let browses = (0..around(&mut rng, self.mix.searches))
+            .map(|_| self.browse(&mut rng))
+            .collect();
+        Script {
+            entry,
+            browses,
+            cart: self.cart(&mut rng),
+        }
     }
 
     /// How long user `user` thinks after order `k`: uniform from 0 to twice the mean.
     #[must_use]
     pub fn think_time(&self, user: u32, k: u64, mean: Duration) -> Duration {
-        mean.mul_f64(2.0 * self.source.row(Domain::Thinking, self.lane(user), k).random::<f64>())
+        mean.mul_f64(
+            2.0 * self
+                .source
+                .row(Domain::Thinking, self.lane(user), k)
+                .random::<f64>(),
+        )
     }
 
     /// The gap before arrival `k` of an open loop, as a multiple of the mean gap (Poisson arrivals: exponential).
@@ -151,25 +172,43 @@ impl Scripts {
     }
 
     fn lane(&self, user: u32) -> Lane {
-        Lane { target: self.target, user }
+        Lane {
+            target: self.target,
+            user,
+        }
     }
 
     fn entry(&self, rng: &mut impl Rng) -> Entry {
         if rng.random::<f64>() * 100.0 < self.mix.new_customers_percent {
             let us = rng.random::<bool>();
             let person = Box::new(Person::random(rng, us));
-            return Entry::Register { person, name_seed: rng.random() };
+            return Entry::Register {
+                person,
+                name_seed: rng.random(),
+            };
         }
         let customer = rng.random_range(1..=self.size.customers());
-        Entry::Login { username: Person::loaded_username(customer), password: Person::PASSWORD.to_owned() }
+        Entry::Login {
+            username: Person::loaded_username(customer),
+            password: Person::PASSWORD.to_owned(),
+        }
     }
 
     fn browse(&self, rng: &mut impl Rng) -> Browse {
         let limit = i64::from(around(rng, self.mix.search_batch));
         match rng.random_range(0..3u8) {
-            0 => Browse::Category { category: rng.random_range(1..=16), limit },
-            1 => Browse::Actor { words: words::last_name(rng.random_range(0..words::NAMES)), limit },
-            _ => Browse::Title { words: words::title_word(rng.random_range(0..words::TITLE_WORDS)), limit },
+            0 => Browse::Category {
+                category: rng.random_range(1..=16),
+                limit,
+            },
+            1 => Browse::Actor {
+                words: words::last_name(rng.random_range(0..words::NAMES)),
+                limit,
+            },
+            _ => Browse::Title {
+                words: words::title_word(rng.random_range(0..words::TITLE_WORDS)),
+                limit,
+            },
         }
     }
 
@@ -179,7 +218,10 @@ impl Scripts {
         while cart.len() < lines {
             let product = weighted_product(rng, self.size.products());
             if cart.iter().all(|line| line.product != product) {
-                cart.push(CartLine { product, quantity: rng.random_range(1..=3) });
+                cart.push(CartLine {
+                    product,
+                    quantity: rng.random_range(1..=3),
+                });
             }
         }
         cart.sort_unstable();
@@ -191,7 +233,10 @@ impl Scripts {
 fn weighted_product(rng: &mut impl Rng, products: u32) -> i32 {
     let extra = products / POPULAR_EVERY * (POPULAR_FACTOR - 1);
     let drawn = rng.random_range(0..products + extra);
-    let product =
-        if drawn < products { drawn + 1 } else { (drawn - products) / (POPULAR_FACTOR - 1) * POPULAR_EVERY + POPULAR_EVERY };
+    let product = if drawn < products {
+        drawn + 1
+    } else {
+        (drawn - products) / (POPULAR_FACTOR - 1) * POPULAR_EVERY + POPULAR_EVERY
+    };
     product.cast_signed()
 }

@@ -22,7 +22,9 @@ pub struct Size {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SizeError {
     /// The text has no known form.
-    #[error("`{0}` is not a size: give S, M or L, or a whole number of megabytes such as 10MB, 300MB or 1GB")]
+    #[error(
+        "`{0}` is not a size: give S, M or L, or a whole number of megabytes such as 10MB, 300MB or 1GB"
+    )]
     Unreadable(String),
     /// The number is outside what a store can have.
     #[error("a store of {0} is out of range: give between {min} and {max}", min = Size::SMALLEST, max = Size::L)]
@@ -111,8 +113,13 @@ impl FromStr for Size {
         } else {
             return Err(SizeError::Unreadable(text.to_owned()));
         };
-        let number: u32 = number.trim_end().parse().map_err(|_| SizeError::Unreadable(text.to_owned()))?;
-        let megabytes = number.checked_mul(factor).ok_or_else(|| SizeError::OutOfRange(text.to_owned()))?;
+        let number: u32 = number
+            .trim_end()
+            .parse()
+            .map_err(|_| SizeError::Unreadable(text.to_owned()))?;
+        let megabytes = number
+            .checked_mul(factor)
+            .ok_or_else(|| SizeError::OutOfRange(text.to_owned()))?;
         Size::from_megabytes(megabytes)
     }
 }
@@ -125,7 +132,9 @@ impl Serialize for Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -136,9 +145,15 @@ mod tests {
 
     #[test]
     fn the_named_sizes_are_the_published_ones() {
-        let rows = [(Size::S, 20_000, 1_000, 10_000), (Size::M, 2_000_000, 100_000, 100_000)];
+        let rows = [
+            (Size::S, 20_000, 1_000, 10_000),
+            (Size::M, 2_000_000, 100_000, 100_000),
+        ];
         for (size, customers, orders, products) in rows {
-            assert_eq!((size.customers(), size.orders_per_month(), size.products()), (customers, orders, products));
+            assert_eq!(
+                (size.customers(), size.orders_per_month(), size.products()),
+                (customers, orders, products)
+            );
         }
         assert_eq!(Size::L.customers(), 200_000_000);
         assert_eq!(Size::L.orders(), 120_000_000);
@@ -147,15 +162,32 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_refused() {
-        let good = [("S", 10), ("medium", 1_000), ("l", 100_000), ("300MB", 300), ("1GB", 1_000), ("10 mb", 10)];
+        let good = [
+            ("S", 10),
+            ("medium", 1_000),
+            ("l", 100_000),
+            ("300MB", 300),
+            ("1GB", 1_000),
+            ("10 mb", 10),
+        ];
         for (text, megabytes) in good {
-            assert_eq!(text.parse::<Size>().unwrap().megabytes(), megabytes, "{text}");
+            assert_eq!(
+                text.parse::<Size>().unwrap().megabytes(),
+                megabytes,
+                "{text}"
+            );
         }
         for text in ["", "XL", "10", "-5MB", "1.5GB", "MB"] {
-            assert!(matches!(text.parse::<Size>(), Err(SizeError::Unreadable(_))), "{text}");
+            assert!(
+                matches!(text.parse::<Size>(), Err(SizeError::Unreadable(_))),
+                "{text}"
+            );
         }
         for text in ["0MB", "101GB", "4294967295GB"] {
-            assert!(matches!(text.parse::<Size>(), Err(SizeError::OutOfRange(_))), "{text}");
+            assert!(
+                matches!(text.parse::<Size>(), Err(SizeError::OutOfRange(_))),
+                "{text}"
+            );
         }
     }
 

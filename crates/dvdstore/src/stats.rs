@@ -44,8 +44,7 @@ impl Default for Durations {
 impl Durations {
     /// Adds a duration (resolution one microsecond).
     pub fn record(&mut self, d: Duration) {
-        // The histogram resizes itself, so nothing is out of its range.
-        self.0.saturating_record(u64::try_from(d.as_micros()).unwrap_or(u64::MAX));
+        record(&mut self.0, d);
     }
 
     /// Adds all of `other`.
@@ -130,7 +129,10 @@ impl Timeline {
     /// A timeline whose second 0 begins at `origin`.
     #[must_use]
     pub fn new(origin: MonotonicNs) -> Timeline {
-        Timeline { origin, seconds: BTreeMap::new() }
+        Timeline {
+            origin,
+            seconds: BTreeMap::new(),
+        }
     }
 
     /// Adds an order; one that ended before the origin counts for second 0.
@@ -138,11 +140,14 @@ impl Timeline {
         let second = order.ended.since(self.origin).as_secs();
         // Two digits: one per cent is finer than what a single second can tell.
         let (counts, latency) = self.seconds.entry(second).or_insert_with(|| {
-            (Counts::default(), Histogram::new(2).expect("2 digits are within the histogram's 0 to 5"))
+            (
+                Counts::default(),
+                Histogram::new(2).expect("2 digits are within the histogram's 0 to 5"),
+            )
         });
         counts.add(&order.outcome);
         if order.outcome.is_answered() {
-            latency.saturating_record(u64::try_from(order.latency().as_micros()).unwrap_or(u64::MAX));
+            record(latency, order.latency());
         }
     }
 
@@ -156,6 +161,16 @@ impl Timeline {
         };
         self.seconds.iter().map(bin).collect()
     }
+}
+
+/// Only `record` makes the histogram grow; its saturating sibling would cut a long latency down to what has been seen.
+fn record<T: hdrhistogram::Counter>(h: &mut Histogram<T>, d: Duration) {
+    // 2^40 microseconds are 12 days: there the histogram would outgrow memory before it could refuse.
+    let micros = u64::try_from(d.as_micros())
+        .unwrap_or(u64::MAX)
+        .min(1 << 40);
+    // It resizes itself, so nothing is out of its range.
+    let _ = h.record(micros);
 }
 
 #[allow(clippy::cast_precision_loss)] // microseconds below 2^52 are exact: 142 years
@@ -183,7 +198,10 @@ impl Gaps {
     /// Begins to watch at `origin`.
     #[must_use]
     pub fn new(origin: MonotonicNs) -> Gaps {
-        Gaps { last: origin, longest: Duration::ZERO }
+        Gaps {
+            last: origin,
+            longest: Duration::ZERO,
+        }
     }
 
     /// An answered order ended.
@@ -196,5 +214,71 @@ impl Gaps {
     #[must_use]
     pub fn longest(&self, now: MonotonicNs) -> Duration {
         self.longest.max(now.since(self.last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::orderlog::tests::record as order;
+    use crate::record::{Cents, Failure, OrderId};
+
+    #[test]
+    fn percentiles_keep_the_long_ones() {
+        let mut durations = Durations::default();
+        assert_eq!(durations.percentiles(), Percentiles::default());
+        for ms in 1..=999 {
+            durations.record(Duration::from_millis(ms));
+        }
+        durations.record(Duration::from_secs(90));
+        let p = durations.percentiles();
+        let near = |is: f64, should: f64| {
+            assert!(
+                (is / should - 1.0).abs() < 0.002,
+                "{is} instead of {should}"
+            )
+        };
+        near(p.p50_ms, 500.0);
+        near(p.p95_ms, 950.0);
+        near(p.p999_ms, 999.0);
+        near(p.max_ms, 90_000.0);
+        near(p.mean_ms, 589.5);
+        assert_eq!(p.count, 1_000);
+    }
+
+    #[test]
+    fn seconds_hold_what_ended_in_them() {
+        let committed = || Outcome::Committed {
+            order_id: OrderId(1),
+            net: Cents(1),
+        };
+        let failed = || Outcome::Failed {
+            reason: Failure::Sql,
+            detail: String::new(),
+        };
+        let mut timeline = Timeline::new(MonotonicNs(1_000_000_000));
+        for (second, outcome) in [(1, committed()), (1, failed()), (4, Outcome::RolledBack)] {
+            let mut order = order(1, outcome);
+            order.ended = MonotonicNs((second + 1) * 1_000_000_000 + 7);
+            order.intended = MonotonicNs(order.ended.0 - 2_000_000_000);
+            timeline.record(&order);
+        }
+        let seconds = timeline.seconds();
+        assert_eq!(seconds.iter().map(|s| s.second).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(
+            (seconds[0].counts.committed, seconds[0].counts.failed),
+            (1, 1)
+        );
+        assert_eq!(seconds[0].latency.count, 1, "failures have no latency");
+        assert!((seconds[1].latency.max_ms / 2_000.0 - 1.0).abs() < 0.02);
+    }
+
+    #[test]
+    fn an_open_gap_counts() {
+        let mut gaps = Gaps::new(MonotonicNs(0));
+        gaps.answered(MonotonicNs(5));
+        gaps.answered(MonotonicNs(7));
+        assert_eq!(gaps.longest(MonotonicNs(8)), Duration::from_nanos(5));
+        assert_eq!(gaps.longest(MonotonicNs(20)), Duration::from_nanos(13));
     }
 }

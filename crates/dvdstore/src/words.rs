@@ -9,42 +9,71 @@ pub const TITLE_WORDS: u32 = 1_000;
 pub const NAMES: u32 = 200;
 
 const TITLE_BEGINNINGS: [&str; 40] = [
-    "Amber", "Arrow", "Ash", "Bell", "Birch", "Bright", "Cinder", "Cloud", "Copper", "Crow", "Dawn", "Drift", "Dusk",
-    "Ember", "Fern", "Fire", "Frost", "Glass", "Gold", "Hazel", "Iron", "Ivory", "Lark", "Marble", "Mist", "Moon",
-    "Night", "Ochre", "Paper", "Quartz", "Rain", "Raven", "River", "Salt", "Silver", "Snow", "Stone", "Thorn",
-    "Velvet", "Winter",
+    "Amber", "Arrow", "Ash", "Bell", "Birch", "Bright", "Cinder", "Cloud", "Copper", "Crow",
+    "Dawn", "Drift", "Dusk", "Ember", "Fern", "Fire", "Frost", "Glass", "Gold", "Hazel", "Iron",
+    "Ivory", "Lark", "Marble", "Mist", "Moon", "Night", "Ochre", "Paper", "Quartz", "Rain",
+    "Raven", "River", "Salt", "Silver", "Snow", "Stone", "Thorn", "Velvet", "Winter",
 ];
 const TITLE_ENDINGS: [&str; 25] = [
-    "bay", "bridge", "brook", "chant", "crest", "dance", "fall", "field", "gate", "glow", "harbour", "keep", "lane",
-    "light", "march", "mark", "path", "peak", "reach", "run", "shade", "song", "tide", "watch", "wind",
+    "bay", "bridge", "brook", "chant", "crest", "dance", "fall", "field", "gate", "glow",
+    "harbour", "keep", "lane", "light", "march", "mark", "path", "peak", "reach", "run", "shade",
+    "song", "tide", "watch", "wind",
 ];
 const FIRST_BEGINNINGS: [&str; 20] = [
-    "Al", "Ber", "Cor", "Del", "El", "Fer", "Gil", "Han", "Is", "Jor", "Kas", "Lor", "Mar", "Nor", "Ol", "Per", "Ros",
-    "Sel", "Tam", "Vic",
+    "Al", "Ber", "Cor", "Del", "El", "Fer", "Gil", "Han", "Is", "Jor", "Kas", "Lor", "Mar", "Nor",
+    "Ol", "Per", "Ros", "Sel", "Tam", "Vic",
 ];
-const FIRST_ENDINGS: [&str; 10] = ["a", "ana", "bert", "den", "ena", "ic", "ina", "o", "tin", "wyn"];
+const FIRST_ENDINGS: [&str; 10] = [
+    "a", "ana", "bert", "den", "ena", "ic", "ina", "o", "tin", "wyn",
+];
 const LAST_BEGINNINGS: [&str; 20] = [
-    "Ander", "Black", "Brad", "Carl", "Clay", "Dun", "East", "Fair", "Green", "Hart", "Hol", "Kirk", "Lang", "Mor",
-    "North", "Pem", "Red", "Stan", "Wal", "Whit",
+    "Ander", "Black", "Brad", "Carl", "Clay", "Dun", "East", "Fair", "Green", "Hart", "Hol",
+    "Kirk", "Lang", "Mor", "North", "Pem", "Red", "Stan", "Wal", "Whit",
 ];
-const LAST_ENDINGS: [&str; 10] = ["berg", "by", "combe", "ford", "ham", "ley", "more", "son", "ton", "well"];
+const LAST_ENDINGS: [&str; 10] = [
+    "berg", "by", "combe", "ford", "ham", "ley", "more", "son", "ton", "well",
+];
 
 /// The names of the 16 categories; a category's number is its position plus one.
 pub const CATEGORIES: [&str; 16] = [
-    "Action", "Animation", "Children", "Classics", "Comedy", "Documentary", "Drama", "Family", "Foreign", "Games",
-    "Horror", "Music", "New", "Sci-Fi", "Sports", "Travel",
+    "Action",
+    "Animation",
+    "Children",
+    "Classics",
+    "Comedy",
+    "Documentary",
+    "Drama",
+    "Family",
+    "Foreign",
+    "Games",
+    "Horror",
+    "Music",
+    "New",
+    "Sci-Fi",
+    "Sports",
+    "Travel",
 ];
 
 /// The 50 states of the US and its district, where the first half of the customers lives.
 pub const US_STATES: [&str; 51] = [
-    "AK", "AL", "AR", "AZ", "CA", "CO", "CT", "DC", "DE", "FL", "GA", "HI", "IA", "ID", "IL", "IN", "KS", "KY", "LA",
-    "MA", "MD", "ME", "MI", "MN", "MO", "MS", "MT", "NC", "ND", "NE", "NH", "NJ", "NM", "NV", "NY", "OH", "OK", "OR",
-    "PA", "RI", "SC", "SD", "TN", "TX", "UT", "VA", "VT", "WA", "WI", "WV", "WY",
+    "AK", "AL", "AR", "AZ", "CA", "CO", "CT", "DC", "DE", "FL", "GA", "HI", "IA", "ID", "IL", "IN",
+    "KS", "KY", "LA", "MA", "MD", "ME", "MI", "MN", "MO", "MS", "MT", "NC", "ND", "NE", "NH", "NJ",
+    "NM", "NV", "NY", "OH", "OK", "OR", "PA", "RI", "SC", "SD", "TN", "TX", "UT", "VA", "VT", "WA",
+    "WI", "WV", "WY",
 ];
 
 /// Where the second half lives.
 pub const COUNTRIES: [&str; 10] = [
-    "Australia", "Brazil", "Canada", "France", "Germany", "India", "Japan", "Kenya", "New Zealand", "Norway",
+    "Australia",
+    "Brazil",
+    "Canada",
+    "France",
+    "Germany",
+    "India",
+    "Japan",
+    "Kenya",
+    "New Zealand",
+    "Norway",
 ];
 
 /// Title word number `n` (modulo their count).
@@ -78,7 +107,9 @@ mod tests {
 
     #[test]
     fn no_word_occurs_twice() {
-        let distinct = |count: u32, word: fn(u32) -> String| (0..count).map(word).collect::<HashSet<_>>().len();
+        let distinct = |count: u32, word: fn(u32) -> String| {
+            (0..count).map(word).collect::<HashSet<_>>().len()
+        };
         assert_eq!(distinct(TITLE_WORDS, title_word), TITLE_WORDS as usize);
         assert_eq!(distinct(NAMES, first_name), NAMES as usize);
         assert_eq!(distinct(NAMES, last_name), NAMES as usize);

@@ -42,7 +42,9 @@ pub enum AuditError {
     #[error(transparent)]
     Store(#[from] LoadError),
     /// The baseline is another store's.
-    #[error("the database holds the store of seed {seed} and size {size}, not the one to compare with")]
+    #[error(
+        "the database holds the store of seed {seed} and size {size}, not the one to compare with"
+    )]
     OtherStore {
         /// The database's.
         seed: Seed,
@@ -71,7 +73,8 @@ pub async fn audit(
     options: AuditOptions,
 ) -> Result<AuditReport, AuditError> {
     let info = inspect(config).await?;
-    let baseline = tokio::task::spawn_blocking(move || Baseline::compute(info.seed, info.size)).await;
+    let baseline =
+        tokio::task::spawn_blocking(move || Baseline::compute(info.seed, info.size)).await;
     let baseline = baseline.map_err(|_| LoadError::Generator)?;
     audit_with(config, log, options, &baseline).await
 }
@@ -89,20 +92,29 @@ pub async fn audit_with(
     let mut link = Link::for_tool(config).await.map_err(LoadError::from)?;
     let info = store_info(link.client()).await?;
     if (info.seed, info.size) != (baseline.seed, baseline.size) {
-        return Err(AuditError::OtherStore { seed: info.seed, size: info.size });
+        return Err(AuditError::OtherStore {
+            seed: info.seed,
+            size: info.size,
+        });
     }
     let quiet = snapshot::wait_for_drivers(link.client(), PATIENCE).await?;
     let snapshot = Snapshot::read(link.client_mut(), info.size, options.loaded_rows).await?;
     link.close().await;
     let mut report = reconcile::reconcile(baseline, log, &snapshot);
     if !quiet {
-        report.notes.push("a driver was still in a transaction: audit again when it has ended".to_owned());
+        report
+            .notes
+            .push("a driver was still in a transaction: audit again when it has ended".to_owned());
     }
     if log.is_none() {
-        report.notes.push("no order log was given: only the database's own consistency was checked".to_owned());
+        report.notes.push(
+            "no order log was given: only the database's own consistency was checked".to_owned(),
+        );
     }
     if !options.loaded_rows {
-        report.notes.push("loaded rows were not read, only what came after them".to_owned());
+        report
+            .notes
+            .push("loaded rows were not read, only what came after them".to_owned());
     }
     Ok(report)
 }

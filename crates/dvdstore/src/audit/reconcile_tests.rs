@@ -27,31 +27,88 @@ impl Case {
             net_cents: 0,
         };
         let lost = || (Failure::ConnectionLost, String::new());
-        let unknown = || Outcome::Unknown { reason: lost().0, detail: lost().1 };
+        let unknown = || Outcome::Unknown {
+            reason: lost().0,
+            detail: lost().1,
+        };
         let mut log = vec![
-            record(0, Outcome::Committed { order_id: OrderId(12_001), net: Cents(3_000) }),
+            record(
+                0,
+                Outcome::Committed {
+                    order_id: OrderId(12_001),
+                    net: Cents(3_000),
+                },
+            ),
             record(1, unknown()),
             record(2, Outcome::RolledBack),
             record(3, unknown()),
-            record(4, Outcome::Failed { reason: Failure::Timeout, detail: String::new() }),
+            record(
+                4,
+                Outcome::Failed {
+                    reason: Failure::Timeout,
+                    detail: String::new(),
+                },
+            ),
         ];
         log[0].customer_id = Some(CustomerId(20_001));
-        log[0].registration = Some(Registration { username: "newa".into(), customer_id: Some(CustomerId(20_001)) });
-        log[4].registration = Some(Registration { username: "newb".into(), customer_id: None });
+        log[0].registration = Some(Registration {
+            username: "newa".into(),
+            customer_id: Some(CustomerId(20_001)),
+        });
+        log[4].registration = Some(Registration {
+            username: "newb".into(),
+            customer_id: None,
+        });
         let mut db = Snapshot::default();
         for (id, sequence, customer) in [(12_001, 0, 20_001), (12_002, 1, 4)] {
             let token = Some(log[sequence].token.0);
-            db.orders.push(DbOrder { id, token, customer: Some(customer), net: 3_000, tax: 248, total: 3_248 });
+            db.orders.push(DbOrder {
+                id,
+                token,
+                customer: Some(customer),
+                net: 3_000,
+                tax: 248,
+                total: 3_248,
+            });
             for (number, product, quantity) in [(1, 17, 2), (2, 404, 1)] {
-                db.lines.push(DbLine { order: id, number, product, quantity });
-                db.history.push(DbHistory { order: id, customer, product });
+                db.lines.push(DbLine {
+                    order: id,
+                    number,
+                    product,
+                    quantity,
+                });
+                db.history.push(DbHistory {
+                    order: id,
+                    customer,
+                    product,
+                });
             }
         }
-        db.stock = (1..=500).map(|product| DbStock { product, in_stock: 100, sold: 7 }).collect();
-        db.stock[16] = DbStock { product: 17, in_stock: 96, sold: 11 };
-        db.stock[403] = DbStock { product: 404, in_stock: 98 + 40, sold: 9 };
-        db.restocks.push(DbRestock { product: 404, units: 40 });
-        db.customers.push(DbCustomer { id: 20_001, username: "newa".into() });
+        db.stock = (1..=500)
+            .map(|product| DbStock {
+                product,
+                in_stock: 100,
+                sold: 7,
+            })
+            .collect();
+        db.stock[16] = DbStock {
+            product: 17,
+            in_stock: 96,
+            sold: 11,
+        };
+        db.stock[403] = DbStock {
+            product: 404,
+            in_stock: 98 + 40,
+            sold: 9,
+        };
+        db.restocks.push(DbRestock {
+            product: 404,
+            units: 40,
+        });
+        db.customers.push(DbCustomer {
+            id: 20_001,
+            username: "newa".into(),
+        });
         Case { baseline, log, db }
     }
 
@@ -66,14 +123,27 @@ fn a_sound_store_passes_and_its_unknown_orders_are_resolved() {
     assert_eq!(report.differences, Vec::<String>::new());
     assert!(report.ok && report.log_checked);
     assert_eq!((report.orders_in_database, report.orders_committed), (2, 1));
-    assert_eq!((report.orders_unknown, report.orders_unknown_resolved), (2, 1));
-    assert_eq!((report.orders_lost, report.orders_doubled, report.orders_unsent), (0, 0, 0));
+    assert_eq!(
+        (report.orders_unknown, report.orders_unknown_resolved),
+        (2, 1)
+    );
+    assert_eq!(
+        (
+            report.orders_lost,
+            report.orders_doubled,
+            report.orders_unsent
+        ),
+        (0, 0, 0)
+    );
 }
 
 #[test]
 fn an_unknown_registration_may_have_worked() {
     let mut case = Case::sound();
-    case.db.customers.push(DbCustomer { id: 20_002, username: "newb".into() });
+    case.db.customers.push(DbCustomer {
+        id: 20_002,
+        username: "newb".into(),
+    });
     assert!(case.audit().ok);
 }
 
@@ -82,16 +152,26 @@ fn an_unknown_registration_may_have_worked() {
 fn everything_that_is_wrong_is_found() {
     let cases: [(&str, fn(&mut Case)); 17] = [
         ("is lost", |c| drop(c.db.orders.remove(0))),
-        ("there is lines of order 12001", |c| drop(c.db.orders.remove(0))),
-        ("same purchase", |c| c.db.orders[1].token = c.db.orders[0].token),
+        ("there is lines of order 12001", |c| {
+            drop(c.db.orders.remove(0))
+        }),
+        ("same purchase", |c| {
+            c.db.orders[1].token = c.db.orders[0].token
+        }),
         ("has no token", |c| c.db.orders[0].token = None),
         ("is not in the log", |c| drop(c.log.remove(1))),
         ("told it failed", |c| c.log[1].outcome = Outcome::RolledBack),
         ("told 29.99", |c| {
-            c.log[0].outcome = Outcome::Committed { order_id: OrderId(12_001), net: Cents(2_999) };
+            c.log[0].outcome = Outcome::Committed {
+                order_id: OrderId(12_001),
+                net: Cents(2_999),
+            };
         }),
         ("its purchase is order", |c| {
-            c.log[0].outcome = Outcome::Committed { order_id: OrderId(9), net: Cents(3_000) };
+            c.log[0].outcome = Outcome::Committed {
+                order_id: OrderId(9),
+                net: Cents(3_000),
+            };
         }),
         ("two lines", |c| c.db.lines[1].product = 17),
         ("not numbered", |c| c.db.lines[1].number = 3),
@@ -100,31 +180,53 @@ fn everything_that_is_wrong_is_found() {
         ("tax or total", |c| c.db.orders[0].tax = 247),
         ("history has products [17]", |c| c.db.history.truncate(1)),
         ("another customer", |c| c.db.orders[1].customer = Some(5)),
-        ("newa) had registered and is lost", |c| c.db.customers.clear()),
-        ("never registered", |c| c.db.customers.push(DbCustomer { id: 20_002, username: "who".into() })),
+        ("newa) had registered and is lost", |c| {
+            c.db.customers.clear()
+        }),
+        ("never registered", |c| {
+            c.db.customers.push(DbCustomer {
+                id: 20_002,
+                username: "who".into(),
+            })
+        }),
     ];
     for (complaint, break_it) in cases {
         let mut case = Case::sound();
         break_it(&mut case);
         let report = case.audit();
         assert!(!report.ok, "{complaint}: not noticed");
-        assert!(report.differences.iter().any(|d| d.contains(complaint)), "{complaint}: {:?}", report.differences);
+        assert!(
+            report.differences.iter().any(|d| d.contains(complaint)),
+            "{complaint}: {:?}",
+            report.differences
+        );
     }
 }
 
 #[test]
 fn stock_and_sales_must_follow_from_lines_and_restocks() {
     let cases: [(&str, fn(&mut Case)); 4] = [
-        ("product 17: stock is 95, should be 96", |c| c.db.stock[16].in_stock = 95),
-        ("product 3: sales are 8, should be 7", |c| c.db.stock[2].sold = 8),
-        ("product 404: stock is 138, should be 98", |c| c.db.restocks.clear()),
+        ("product 17: stock is 95, should be 96", |c| {
+            c.db.stock[16].in_stock = 95
+        }),
+        ("product 3: sales are 8, should be 7", |c| {
+            c.db.stock[2].sold = 8
+        }),
+        ("product 404: stock is 138, should be 98", |c| {
+            c.db.restocks.clear()
+        }),
         ("product 500 is missing", |c| c.db.stock.truncate(499)),
     ];
     for (complaint, break_it) in cases {
         let mut case = Case::sound();
         break_it(&mut case);
         let found = reconcile(&case.baseline, None, &case.db).differences;
-        assert!(found.iter().any(|d| d == complaint || d.starts_with(complaint)), "{complaint}: {found:?}");
+        assert!(
+            found
+                .iter()
+                .any(|d| d == complaint || d.starts_with(complaint)),
+            "{complaint}: {found:?}"
+        );
     }
 }
 

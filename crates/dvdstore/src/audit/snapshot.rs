@@ -86,13 +86,19 @@ pub(super) struct Snapshot {
 
 /// Waits until no driver is in a transaction, at most `patience`; false if one still is. A purchase that the driver
 /// gave up may still be on its way to a commit.
-pub(super) async fn wait_for_drivers(client: &Client, patience: Duration) -> Result<bool, AuditError> {
+pub(super) async fn wait_for_drivers(
+    client: &Client,
+    patience: Duration,
+) -> Result<bool, AuditError> {
     let query = "SELECT count(*) FROM pg_stat_activity
                   WHERE application_name = $1 AND datname = current_database() AND xact_start IS NOT NULL
                     AND pid <> pg_backend_pid()";
     let until = tokio::time::Instant::now() + patience;
     loop {
-        let row = client.query_one(query, &[&APPLICATION]).await.map_err(sql("its sessions"))?;
+        let row = client
+            .query_one(query, &[&APPLICATION])
+            .await
+            .map_err(sql("its sessions"))?;
         if row.get::<_, i64>(0) == 0 {
             return Ok(true);
         }
@@ -105,14 +111,23 @@ pub(super) async fn wait_for_drivers(client: &Client, patience: Duration) -> Res
 
 impl Snapshot {
     /// Reads a store of `size`; the loaded rows too if `loaded_rows`.
-    pub(super) async fn read(client: &mut Client, size: Size, loaded_rows: bool) -> Result<Snapshot, AuditError> {
-        let builder = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+    pub(super) async fn read(
+        client: &mut Client,
+        size: Size,
+        loaded_rows: bool,
+    ) -> Result<Snapshot, AuditError> {
+        let builder = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true);
         let tx = builder.start().await.map_err(sql("a snapshot"))?;
         if loaded_rows {
             // An index that is itself wrong must not hide a row.
             let settings = "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;
                             SET LOCAL enable_bitmapscan = off";
-            tx.batch_execute(settings).await.map_err(sql("a snapshot"))?;
+            tx.batch_execute(settings)
+                .await
+                .map_err(sql("a snapshot"))?;
         }
         let (orders, customers) = (size.orders().cast_signed(), size.customers().cast_signed());
         let mut snapshot = Snapshot {
@@ -121,11 +136,21 @@ impl Snapshot {
             history: rows(&tx, "its history", HISTORY, &[&orders], DbHistory::from_row).await?,
             stock: rows(&tx, "its inventory", STOCK, &[], DbStock::from_row).await?,
             restocks: rows(&tx, "its reorders", RESTOCKS, &[], DbRestock::from_row).await?,
-            customers: rows(&tx, "its customers", CUSTOMERS, &[&customers], DbCustomer::from_row).await?,
+            customers: rows(
+                &tx,
+                "its customers",
+                CUSTOMERS,
+                &[&customers],
+                DbCustomer::from_row,
+            )
+            .await?,
             loaded: None,
         };
         if loaded_rows {
-            let row = tx.query_one(LOADED, &[&customers, &orders]).await.map_err(sql("its loaded rows"))?;
+            let row = tx
+                .query_one(LOADED, &[&customers, &orders])
+                .await
+                .map_err(sql("its loaded rows"))?;
             snapshot.loaded = Some(DbLoaded {
                 customers: row.get(0),
                 orders: row.get(1),
@@ -141,7 +166,8 @@ impl Snapshot {
     }
 }
 
-const ORDERS: &str = "SELECT orderid, token, customerid, (netamount * 100)::bigint, (tax * 100)::bigint,
+const ORDERS: &str =
+    "SELECT orderid, token, customerid, (netamount * 100)::bigint, (tax * 100)::bigint,
                              (totalamount * 100)::bigint
                         FROM orders WHERE orderid > $1 ORDER BY orderid";
 const LINES: &str = "SELECT orderid, orderlineid, prod_id, quantity
@@ -150,7 +176,8 @@ const HISTORY: &str = "SELECT orderid, customerid, prod_id
                          FROM cust_hist WHERE orderid > $1 ORDER BY orderid, prod_id";
 const STOCK: &str = "SELECT prod_id, quan_in_stock, sales FROM inventory ORDER BY prod_id";
 const RESTOCKS: &str = "SELECT prod_id, coalesce(quan_reordered, 0) FROM reorder";
-const CUSTOMERS: &str = "SELECT customerid, username FROM customers WHERE customerid > $1 ORDER BY customerid";
+const CUSTOMERS: &str =
+    "SELECT customerid, username FROM customers WHERE customerid > $1 ORDER BY customerid";
 const LOADED: &str = "
     SELECT (SELECT count(*) FROM customers WHERE customerid <= $1), o.n, o.net, l.n, l.units,
            (SELECT count(*) FROM cust_hist WHERE orderid <= $2), (SELECT count(*) FROM products)
@@ -174,31 +201,50 @@ impl DbOrder {
 
 impl DbLine {
     fn from_row(row: &Row) -> DbLine {
-        DbLine { order: row.get(0), number: row.get(1), product: row.get(2), quantity: row.get(3) }
+        DbLine {
+            order: row.get(0),
+            number: row.get(1),
+            product: row.get(2),
+            quantity: row.get(3),
+        }
     }
 }
 
 impl DbHistory {
     fn from_row(row: &Row) -> DbHistory {
-        DbHistory { order: row.get(0), customer: row.get(1), product: row.get(2) }
+        DbHistory {
+            order: row.get(0),
+            customer: row.get(1),
+            product: row.get(2),
+        }
     }
 }
 
 impl DbStock {
     fn from_row(row: &Row) -> DbStock {
-        DbStock { product: row.get(0), in_stock: row.get(1), sold: row.get(2) }
+        DbStock {
+            product: row.get(0),
+            in_stock: row.get(1),
+            sold: row.get(2),
+        }
     }
 }
 
 impl DbRestock {
     fn from_row(row: &Row) -> DbRestock {
-        DbRestock { product: row.get(0), units: row.get(1) }
+        DbRestock {
+            product: row.get(0),
+            units: row.get(1),
+        }
     }
 }
 
 impl DbCustomer {
     fn from_row(row: &Row) -> DbCustomer {
-        DbCustomer { id: row.get(0), username: row.get(1) }
+        DbCustomer {
+            id: row.get(0),
+            username: row.get(1),
+        }
     }
 }
 

@@ -27,14 +27,20 @@ pub(super) async fn target(run: Arc<Run>, target: Arc<TargetState>, ramp: Ramp) 
 }
 
 async fn user(run: Arc<Run>, target: Arc<TargetState>, number: u32, ramp: Ramp) {
-    let delay = Duration::try_from_secs_f64(f64::from(number) / ramp.per_second).unwrap_or_default();
+    let delay =
+        Duration::try_from_secs_f64(f64::from(number) / ramp.per_second).unwrap_or_default();
     let mut intended = run.started.after(delay);
     let mut lane = Lane::new(run.clone(), target.clone());
     for script in 0.. {
         if !run.sleep_until(intended).await {
             break;
         }
-        let due = Due { user: number, script, intended, ready: intended };
+        let due = Due {
+            user: number,
+            script,
+            intended,
+            ready: intended,
+        };
         let pause = match lane.order(due).await {
             Next::Go => Duration::ZERO,
             Next::Pause(pause) => pause,

@@ -30,7 +30,12 @@ impl Target {
     /// # Errors
     /// If the URL cannot be read.
     pub fn new(name: &str, url: &str, number: u32, size: Size) -> Result<Target, UrlError> {
-        Ok(Target { name: name.to_owned(), config: parse_url(url)?, number, size })
+        Ok(Target {
+            name: name.to_owned(),
+            config: parse_url(url)?,
+            number,
+            size,
+        })
     }
 }
 
@@ -60,7 +65,11 @@ pub enum Pace {
 impl Default for Pace {
     /// The classic driver's: one user, ramp rate 10/s, no thinking.
     fn default() -> Self {
-        Pace::Closed { users: 1, ramp_per_second: 10.0, think_time: Duration::ZERO }
+        Pace::Closed {
+            users: 1,
+            ramp_per_second: 10.0,
+            think_time: Duration::ZERO,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::state::{Run, TargetState};
 use crate::clock::MonotonicNs;
+use crate::connect::chain;
 use crate::order::{Execution, OpenError, Session};
 use crate::record::{Failure, OrderRecord, Outcome, StepTimes, Token};
 
@@ -57,7 +58,13 @@ impl Drop for Count {
 impl Lane {
     pub(super) fn new(run: Arc<Run>, target: Arc<TargetState>) -> Lane {
         let backoff = run.config.timeouts.backoff_first;
-        Lane { run, target, connection: None, connected_before: false, backoff }
+        Lane {
+            run,
+            target,
+            connection: None,
+            connected_before: false,
+            backoff,
+        }
     }
 
     /// Runs an order to its end and records it. If the run is stopped while the lane still connects, the order counts
@@ -120,12 +127,21 @@ impl Lane {
 
     /// Makes sure that there is a connection which is not known to be gone.
     async fn connect(&mut self) -> Result<(), OpenError> {
-        if self.connection.as_ref().is_some_and(|(session, _)| !session.is_closed()) {
+        if self
+            .connection
+            .as_ref()
+            .is_some_and(|(session, _)| !session.is_closed())
+        {
             return Ok(());
         }
         self.connection = None;
         let timeouts = &self.run.config.timeouts;
-        let session = Session::open(&self.target.target.config, timeouts.connect, timeouts.statement).await?;
+        let session = Session::open(
+            &self.target.target.config,
+            timeouts.connect,
+            timeouts.statement,
+        )
+        .await?;
         if std::mem::replace(&mut self.connected_before, true) {
             self.target.meter().reconnects += 1;
         }
@@ -150,12 +166,11 @@ impl Lane {
 }
 
 fn no_connection(error: &OpenError) -> Execution {
-    let mut detail = error.to_string();
-    if let Some(source) = std::error::Error::source(error) {
-        detail = format!("{detail}: {source}");
-    }
     Execution {
-        outcome: Outcome::Failed { reason: Failure::Connect, detail },
+        outcome: Outcome::Failed {
+            reason: Failure::Connect,
+            detail: chain(error),
+        },
         steps: StepTimes::default(),
         customer_id: None,
         registration: None,

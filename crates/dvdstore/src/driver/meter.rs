@@ -75,7 +75,12 @@ impl Meter {
         }
         self.measured.add(&order.outcome);
         self.generator_lag.record(order.generator_lag);
-        self.queue_lag.record(order.started.since(order.intended).saturating_sub(order.generator_lag));
+        self.queue_lag.record(
+            order
+                .started
+                .since(order.intended)
+                .saturating_sub(order.generator_lag),
+        );
         if order.outcome.is_answered() {
             self.latency.record(order.latency());
             self.response.record(order.steps.response());
@@ -85,20 +90,32 @@ impl Meter {
     fn record_recent(&mut self, order: &OrderRecord) {
         let second = second_of(order.ended);
         if self.recent.back().is_none_or(|last| last.second < second) {
-            self.recent.push_back(Bucket { second, answered: 0, worst: Duration::ZERO });
+            self.recent.push_back(Bucket {
+                second,
+                answered: 0,
+                worst: Duration::ZERO,
+            });
         }
         if let Some(last) = self.recent.back_mut() {
             last.answered += 1;
             last.worst = last.worst.max(order.latency());
         }
-        while self.recent.front().is_some_and(|first| first.second + RECENT.as_secs() < second) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|first| first.second + RECENT.as_secs() < second)
+        {
             self.recent.pop_front();
         }
     }
 
     /// Fills in what the meter knows, for a run that has been going on for `elapsed`.
     pub(super) fn progress(&self, now: MonotonicNs, elapsed: Duration) -> TargetProgress {
-        let recent = || self.recent.iter().filter(|b| b.second + RECENT.as_secs() >= second_of(now));
+        let recent = || {
+            self.recent
+                .iter()
+                .filter(|b| b.second + RECENT.as_secs() >= second_of(now))
+        };
         let answered: u32 = recent().map(|b| b.answered).sum();
         let window = elapsed.min(RECENT).as_secs_f64().max(1.0);
         TargetProgress {
@@ -106,17 +123,29 @@ impl Meter {
             measured: self.measured,
             recent_orders_per_minute: f64::from(answered) * 60.0 / window,
             recent_max_latency: recent().map(|b| b.worst).max().unwrap_or_default(),
-            queue_lag: self.waiting_since.map(|since| now.since(since)).unwrap_or_default(),
+            queue_lag: self
+                .waiting_since
+                .map(|since| now.since(since))
+                .unwrap_or_default(),
             last_error: self.last_error.clone(),
             ..TargetProgress::default()
         }
     }
 
     /// The figures over a measured time of `measured`, which was over at `stopped`.
-    pub(super) fn report(&self, name: &str, measured: Duration, stopped: MonotonicNs) -> TargetReport {
+    pub(super) fn report(
+        &self,
+        name: &str,
+        measured: Duration,
+        stopped: MonotonicNs,
+    ) -> TargetReport {
         let minutes = measured.as_secs_f64() / 60.0;
         #[allow(clippy::cast_precision_loss)] // counts below 2^52 are exact
-        let rate = if minutes > 0.0 { self.measured.answered() as f64 / minutes } else { 0.0 };
+        let rate = if minutes > 0.0 {
+            self.measured.answered() as f64 / minutes
+        } else {
+            0.0
+        };
         TargetReport {
             name: name.to_owned(),
             all: self.all,

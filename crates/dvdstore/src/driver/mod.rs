@@ -65,7 +65,9 @@ impl Driver {
     /// A handle that ends the run.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle { run: self.run.clone() }
+        StopHandle {
+            run: self.run.clone(),
+        }
     }
 
     /// Changes the arrival rate of an open loop from the next gap on, for each target; a closed loop ignores it.
@@ -78,7 +80,9 @@ impl Driver {
     /// # Panics
     /// If a task of the driver panicked.
     pub async fn finished(self) -> DriveReport {
-        self.task.await.expect("the driver's tasks do not panic and nobody aborts them")
+        self.task
+            .await
+            .expect("the driver's tasks do not panic and nobody aborts them")
     }
 }
 
@@ -89,19 +93,38 @@ impl Driver {
 #[must_use]
 pub fn start(targets: Vec<Target>, config: DriverConfig, sink: Sink) -> Driver {
     let run = Arc::new(Run::new(config, sink));
-    let states: Vec<_> = targets.into_iter().map(|t| Arc::new(TargetState::new(t, &run))).collect();
+    let states: Vec<_> = targets
+        .into_iter()
+        .map(|t| Arc::new(TargetState::new(t, &run)))
+        .collect();
     let (sender, progress) = watch::channel(report::progress(&run, &states, RunPhase::WarmUp));
     let task = tokio::spawn(control(run.clone(), states, sender));
-    Driver { progress, run, task }
+    Driver {
+        progress,
+        run,
+        task,
+    }
 }
 
 /// Runs the targets, refreshes the progress, ends the run in time, and sums up.
-async fn control(run: Arc<Run>, targets: Vec<Arc<TargetState>>, progress: watch::Sender<Progress>) -> DriveReport {
+async fn control(
+    run: Arc<Run>,
+    targets: Vec<Arc<TargetState>>,
+    progress: watch::Sender<Progress>,
+) -> DriveReport {
     let mut tasks = JoinSet::new();
     for target in &targets {
         match run.config.pace {
-            Pace::Closed { users, ramp_per_second, think_time } => {
-                let ramp = closed::Ramp { users, per_second: ramp_per_second, think_time };
+            Pace::Closed {
+                users,
+                ramp_per_second,
+                think_time,
+            } => {
+                let ramp = closed::Ramp {
+                    users,
+                    per_second: ramp_per_second,
+                    think_time,
+                };
                 tasks.spawn(closed::target(run.clone(), target.clone(), ramp));
             }
             Pace::Open { connections, .. } => {
@@ -117,7 +140,11 @@ async fn control(run: Arc<Run>, targets: Vec<Arc<TargetState>>, progress: watch:
             _ = stop.wait_for(|stopped| *stopped) => break,
             _ = refresh.tick() => {}
         }
-        let phase = if MonotonicNs::now() < run.measured_from { RunPhase::WarmUp } else { RunPhase::Measuring };
+        let phase = if MonotonicNs::now() < run.measured_from {
+            RunPhase::WarmUp
+        } else {
+            RunPhase::Measuring
+        };
         progress.send_replace(report::progress(&run, &targets, phase));
     }
     let stopped = MonotonicNs::now();

@@ -26,9 +26,16 @@ pub(super) async fn target(run: Arc<Run>, target: Arc<TargetState>, connections:
         if !run.sleep_until(intended).await {
             break;
         }
-        let Some((permit, ready)) = permit(&run, &target, &permits, intended).await else { break };
+        let Some((permit, ready)) = permit(&run, &target, &permits, intended).await else {
+            break;
+        };
         let lane = take(&idle).unwrap_or_else(|| Lane::new(run.clone(), target.clone()));
-        let due = Due { user: 0, script, intended, ready };
+        let due = Due {
+            user: 0,
+            script,
+            intended,
+            ready,
+        };
         orders.spawn(order(run.clone(), lane, due, idle.clone(), permit));
         while orders.try_join_next().is_some() {}
     }
@@ -44,7 +51,9 @@ async fn order(run: Arc<Run>, mut lane: Lane, due: Due, idle: Idle, permit: Owne
         // The lane keeps its permit meanwhile: a dead target is tried ever more slowly.
         run.sleep_until(MonotonicNs::now().after(pause)).await;
     }
-    idle.lock().unwrap_or_else(PoisonError::into_inner).push(lane);
+    idle.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(lane);
     drop(permit);
 }
 
@@ -74,7 +83,8 @@ fn count_not_started(run: &Run, target: &TargetState, intended: MonotonicNs) {
     if !backlog.is_zero() {
         // Beyond the first, their number is what the rate makes of the time; drawing each of them changes nothing.
         let more = backlog.as_secs_f64() / run.mean_gap().as_secs_f64();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive, and cut on purpose
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // positive, and cut on purpose
         let more = more as u64;
         target.meter().not_started += 1 + more;
     }

@@ -122,11 +122,20 @@ pub(super) fn progress(run: &Run, targets: &[Arc<TargetState>], phase: RunPhase)
         in_flight: state.in_flight.load(Ordering::Relaxed),
         ..state.meter().progress(now, elapsed)
     };
-    Progress { phase, elapsed, measured: now.since(run.measured_from), targets: targets.iter().map(of).collect() }
+    Progress {
+        phase,
+        elapsed,
+        measured: now.since(run.measured_from),
+        targets: targets.iter().map(of).collect(),
+    }
 }
 
 /// The figures of a run that started no more orders from `stopped` on.
-pub(super) fn drive_report(run: &Run, targets: &[Arc<TargetState>], stopped: MonotonicNs) -> DriveReport {
+pub(super) fn drive_report(
+    run: &Run,
+    targets: &[Arc<TargetState>],
+    stopped: MonotonicNs,
+) -> DriveReport {
     let measured = stopped.since(run.measured_from);
     let of = |state: &Arc<TargetState>| state.meter().report(&state.target.name, measured, stopped);
     let reports: Vec<TargetReport> = targets.iter().map(of).collect();

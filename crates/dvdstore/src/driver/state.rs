@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::Sink;
 use super::config::{DriverConfig, Pace, Target};
 use super::meter::Meter;
-use super::Sink;
 use crate::clock::MonotonicNs;
 use crate::record::{OrderRecord, Sequence};
 use crate::script::Scripts;
@@ -34,7 +34,9 @@ pub(super) struct Run {
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Run")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,7 +55,9 @@ impl Run {
         let started = MonotonicNs::now();
         let measured_from = started.after(config.warm_up);
         let rate = match config.pace {
-            Pace::Open { orders_per_minute, .. } => orders_per_minute,
+            Pace::Open {
+                orders_per_minute, ..
+            } => orders_per_minute,
             Pace::Closed { .. } => 0.0,
         };
         let run = Run {
@@ -114,7 +118,10 @@ impl Run {
     }
 
     pub(super) fn set_rate(&self, orders_per_minute: f64) {
-        self.rate.store(orders_per_minute.max(LOWEST_RATE).to_bits(), Ordering::Relaxed);
+        self.rate.store(
+            orders_per_minute.max(LOWEST_RATE).to_bits(),
+            Ordering::Relaxed,
+        );
     }
 
     /// The mean time between arrivals.

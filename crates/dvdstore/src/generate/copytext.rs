@@ -13,7 +13,10 @@ pub(crate) struct CopyText {
 
 impl CopyText {
     pub(crate) fn with_capacity(bytes: usize) -> CopyText {
-        CopyText { text: String::with_capacity(bytes), in_row: false }
+        CopyText {
+            text: String::with_capacity(bytes),
+            in_row: false,
+        }
     }
 
     /// Adds a column to the row.
@@ -25,7 +28,10 @@ impl CopyText {
         let start = self.text.len();
         // Writing to a String cannot fail.
         let _ = write!(self.text, "{value}");
-        debug_assert!(!self.text[start..].contains(['\t', '\n', '\r', '\\']), "would need escaping");
+        debug_assert!(
+            !self.text[start..].contains(['\t', '\n', '\r', '\\']),
+            "would need escaping"
+        );
         self
     }
 
@@ -68,7 +74,11 @@ mod tests {
     #[test]
     fn rows_are_written_as_copy_reads_them() {
         let mut text = CopyText::default();
-        text.column(1).nullable(None::<i32>).nullable(Some("x")).money(Cents(1_005)).end();
+        text.column(1)
+            .nullable(None::<i32>)
+            .nullable(Some("x"))
+            .money(Cents(1_005))
+            .end();
         text.column("second").end();
         assert_eq!(&text.into_bytes()[..], b"1\t\\N\tx\t10.05\nsecond\n");
     }

@@ -8,8 +8,8 @@ mod order;
 mod person;
 mod product;
 
-pub use order::{Order, OrderDate};
 pub(crate) use order::tax;
+pub use order::{Order, OrderDate};
 pub use person::Person;
 pub use product::{Product, Stock};
 
@@ -32,7 +32,10 @@ impl Generator {
     /// The store of this seed and size.
     #[must_use]
     pub fn new(seed: Seed, size: Size) -> Generator {
-        Generator { source: Source::new(seed), size }
+        Generator {
+            source: Source::new(seed),
+            size,
+        }
     }
 
     /// The store's size.
@@ -111,7 +114,9 @@ impl Baseline {
             size,
             in_stock: products().map(|id| generator.stock(id).in_stock).collect(),
             sold,
-            prices: products().map(|id| generator.product(id).price_cents).collect(),
+            prices: products()
+                .map(|id| generator.product(id).price_cents)
+                .collect(),
             lines,
             net_cents,
         }
@@ -158,8 +163,14 @@ mod tests {
     fn the_baseline_agrees_with_the_rows() {
         let base = Baseline::compute(Seed(3), Size::SMALLEST);
         let g = Generator::new(Seed(3), Size::SMALLEST);
-        let orders: Vec<_> = (1..=Size::SMALLEST.orders()).map(|id| g.order(id)).collect();
-        let units: i32 = orders.iter().flat_map(|o| &o.lines).map(|l| i32::from(l.quantity)).sum();
+        let orders: Vec<_> = (1..=Size::SMALLEST.orders())
+            .map(|id| g.order(id))
+            .collect();
+        let units: i32 = orders
+            .iter()
+            .flat_map(|o| &o.lines)
+            .map(|l| i32::from(l.quantity))
+            .sum();
         assert_eq!(base.sold.iter().sum::<i32>(), units);
         assert_eq!(base.in_stock[41], g.stock(42).in_stock);
         let mean = base.lines as f64 / f64::from(Size::SMALLEST.orders());

@@ -51,7 +51,12 @@ impl Order {
                 quantity: rng.random_range(1..=3),
             })
             .collect();
-        Order { date: OrderDate { month, day }, customer, net, lines }
+        Order {
+            date: OrderDate { month, day },
+            customer,
+            net,
+            lines,
+        }
     }
 }
 

@@ -60,18 +60,32 @@ impl Person {
         let lastname = letters(rng, 10);
         Person {
             firstname: letters(rng, 6),
-            address1: format!("{} {} Street", rng.random_range(1..10_000u32), letters(rng, 8)),
-            address2: rng.random_bool(0.1).then(|| format!("Flat {}", letters(rng, 4))),
+            address1: format!(
+                "{} {} Street",
+                rng.random_range(1..10_000u32),
+                letters(rng, 8)
+            ),
+            address2: rng
+                .random_bool(0.1)
+                .then(|| format!("Flat {}", letters(rng, 4))),
             city: letters(rng, 7),
             state: us.then(|| pick(rng, &US_STATES)),
-            zip: if us { rng.random_range(10_000..=99_999) } else { 0 },
+            zip: if us {
+                rng.random_range(10_000..=99_999)
+            } else {
+                0
+            },
             country: if us { "US" } else { pick(rng, &COUNTRIES) },
             region: if us { 1 } else { 2 },
             email: format!("{lastname}@mail.example"),
             phone: digits(rng, 10),
             card_type: rng.random_range(1..=5),
             card: digits(rng, 16),
-            card_expires: format!("{}/{:02}", rng.random_range(2027..=2031u32), rng.random_range(1..=12u32)),
+            card_expires: format!(
+                "{}/{:02}",
+                rng.random_range(2027..=2031u32),
+                rng.random_range(1..=12u32)
+            ),
             age: rng.random_range(18..=90),
             income: 20_000 * rng.random_range(1..=5),
             gender: if rng.random::<bool>() { "M" } else { "F" },
@@ -81,11 +95,15 @@ impl Person {
 }
 
 fn letters(rng: &mut impl Rng, length: usize) -> String {
-    (0..length).map(|_| char::from(b'A' + rng.random_range(0..26u8))).collect()
+    (0..length)
+        .map(|_| char::from(b'A' + rng.random_range(0..26u8)))
+        .collect()
 }
 
 fn digits(rng: &mut impl Rng, length: usize) -> String {
-    (0..length).map(|_| char::from(b'0' + rng.random_range(0..10u8))).collect()
+    (0..length)
+        .map(|_| char::from(b'0' + rng.random_range(0..10u8)))
+        .collect()
 }
 
 #[cfg(test)]

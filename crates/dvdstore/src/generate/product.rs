@@ -51,7 +51,13 @@ impl Stock {
     /// Draws the stock of product `id`.
     #[must_use]
     pub fn random(rng: &mut impl Rng, id: u32) -> Stock {
-        let factor = if id.is_multiple_of(POPULAR_EVERY) { POPULAR_FACTOR.cast_signed() } else { 1 };
-        Stock { in_stock: rng.random_range(0..=500) * factor }
+        let factor = if id.is_multiple_of(POPULAR_EVERY) {
+            POPULAR_FACTOR.cast_signed()
+        } else {
+            1
+        };
+        Stock {
+            in_stock: rng.random_range(0..=500) * factor,
+        }
     }
 }

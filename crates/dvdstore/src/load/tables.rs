@@ -87,35 +87,56 @@ impl Table {
             rows += self.write(&generator, baseline, id, &mut text);
             if text.len() >= CHUNK_BYTES {
                 let full = std::mem::replace(&mut text, fresh());
-                if !send(Chunk { text: full.into_bytes(), rows }) {
+                if !send(Chunk {
+                    text: full.into_bytes(),
+                    rows,
+                }) {
                     return;
                 }
                 rows = 0;
             }
         }
-        send(Chunk { text: text.into_bytes(), rows });
+        send(Chunk {
+            text: text.into_bytes(),
+            rows,
+        });
     }
 
     /// Writes the rows of item `id`; returns how many.
-    fn write(self, generator: &Generator, baseline: &Baseline, id: u32, text: &mut CopyText) -> u64 {
+    fn write(
+        self,
+        generator: &Generator,
+        baseline: &Baseline,
+        id: u32,
+        text: &mut CopyText,
+    ) -> u64 {
         match self {
             Table::Categories => text.column(id).column(CATEGORIES[id as usize - 1]).end(),
             Table::Products => product(generator, id, text),
             Table::Inventory => {
                 let i = id as usize - 1;
-                text.column(id).column(baseline.in_stock[i]).column(baseline.sold[i]).end();
+                text.column(id)
+                    .column(baseline.in_stock[i])
+                    .column(baseline.sold[i])
+                    .end();
             }
             Table::Customers => customer(generator, id, text),
             Table::Orders => {
                 let order = generator.order(id);
                 let tax = tax(order.net);
                 text.column(id).column(order.date).column(order.customer);
-                text.money(order.net).money(tax).money(Cents(order.net.0 + tax.0)).end();
+                text.money(order.net)
+                    .money(tax)
+                    .money(Cents(order.net.0 + tax.0))
+                    .end();
             }
             Table::Orderlines => {
                 let order = generator.order(id);
                 for (n, line) in (1..).zip(&order.lines) {
-                    text.column::<i32>(n).column(id).column(line.product).column(line.quantity);
+                    text.column::<i32>(n)
+                        .column(id)
+                        .column(line.product)
+                        .column(line.quantity);
                     text.column(order.date).end();
                 }
                 return order.lines.len() as u64;
@@ -123,7 +144,10 @@ impl Table {
             Table::History => {
                 let order = generator.order(id);
                 for line in &order.lines {
-                    text.column(order.customer).column(id).column(line.product).end();
+                    text.column(order.customer)
+                        .column(id)
+                        .column(line.product)
+                        .end();
                 }
                 return order.lines.len() as u64;
             }
@@ -134,16 +158,33 @@ impl Table {
 
 fn product(generator: &Generator, id: u32, text: &mut CopyText) {
     let p = generator.product(id);
-    text.column(id).column(p.category).column(p.title).column(p.actor).money(Cents(p.price_cents.into()));
+    text.column(id)
+        .column(p.category)
+        .column(p.title)
+        .column(p.actor)
+        .money(Cents(p.price_cents.into()));
     text.column(i32::from(p.special)).column(p.recommends).end();
 }
 
 fn customer(generator: &Generator, id: u32, text: &mut CopyText) {
     let p = generator.customer(id);
-    text.column(id).column(p.firstname).column(p.lastname).column(p.address1).nullable(p.address2);
-    text.column(p.city).nullable(p.state).column(p.zip).column(p.country).column(p.region);
-    text.column(p.email).column(p.phone).column(p.card_type).column(p.card).column(p.card_expires);
-    text.column(Person::loaded_username(id)).column(Person::PASSWORD);
+    text.column(id)
+        .column(p.firstname)
+        .column(p.lastname)
+        .column(p.address1)
+        .nullable(p.address2);
+    text.column(p.city)
+        .nullable(p.state)
+        .column(p.zip)
+        .column(p.country)
+        .column(p.region);
+    text.column(p.email)
+        .column(p.phone)
+        .column(p.card_type)
+        .column(p.card)
+        .column(p.card_expires);
+    text.column(Person::loaded_username(id))
+        .column(Person::PASSWORD);
     text.column(p.age).column(p.income).column(p.gender).end();
 }
 
@@ -164,7 +205,11 @@ mod tests {
                 lines += chunk.text.iter().filter(|&&b| b == b'\n').count() as u64;
                 true
             });
-            assert_eq!((rows, lines), (table.rows(&baseline), table.rows(&baseline)), "{table:?}");
+            assert_eq!(
+                (rows, lines),
+                (table.rows(&baseline), table.rows(&baseline)),
+                "{table:?}"
+            );
         }
     }
 
@@ -182,7 +227,10 @@ mod tests {
                 true
             });
         }
-        assert_eq!((FORMAT, format!("{digest:016x}").as_str()), (1, "b1a1e36bb5503f82"));
+        assert_eq!(
+            (FORMAT, format!("{digest:016x}").as_str()),
+            (1, "b1a1e36bb5503f82")
+        );
     }
 
     #[test]
