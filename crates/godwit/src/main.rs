@@ -1,1 +1,18 @@
-fn main() {}
+//! `godwit`: the one binary. Read `cli.rs` for what it can do.
+
+mod cli;
+mod clones;
+mod cmd;
+mod context;
+mod output;
+mod progress;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Writing into a closed pipe (`godwit vm list | head`) ends the program quietly.
+    // SAFETY: the default disposition of a signal is set before any thread exists.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    cli::Cli::parse().run()
+}
