@@ -20,7 +20,7 @@ pub enum RunError {
     #[error(transparent)]
     Raw(#[from] RawError),
     /// The manager did not do what was asked.
-    #[error("{what} did not work: {source}")]
+    #[error("{what} did not work")]
     Call {
         /// What was asked for.
         what: String,
@@ -73,6 +73,20 @@ pub enum RunError {
     /// Ctrl-C before anything was measured.
     #[error("interrupted before anything was measured")]
     Interrupted,
+}
+
+impl RunError {
+    /// The error and its causes in one line, for the report.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
+        }
+        text
+    }
 }
 
 /// Says what was asked for when a call fails.

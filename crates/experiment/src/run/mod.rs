@@ -161,8 +161,9 @@ impl Run<'_> {
         if !self.options.keep {
             self.status.live("removing the VMs");
             if let Err(error) = prepare::remove(self.bench, &guests).await {
-                self.status
-                    .step(&format!("{error}; remove {} by hand", self.options.prefix));
+                let why = error.whole();
+                let left = format!("{why}; remove the VMs {}-… by hand", self.options.prefix);
+                self.status.step(&left);
             }
         }
         result
@@ -249,7 +250,7 @@ impl Run<'_> {
             .await;
         match audited {
             Some(Ok(audit)) => info.audit = Some(audit),
-            Some(Err(error)) => info.problems.push(error.to_string()),
+            Some(Err(error)) => info.problems.push(error.whole()),
             None => {}
         }
         Ok(())
@@ -267,14 +268,15 @@ impl Run<'_> {
             if self.info.parts.is_empty() {
                 return Err(error);
             }
-            self.status.step(&format!("{} part: {error}", part.word()));
+            self.status
+                .step(&format!("{} part: {}", part.word(), error.whole()));
             match self.info.parts.iter_mut().find(|p| p.part == part) {
-                Some(info) => info.problems.push(error.to_string()),
+                Some(info) => info.problems.push(error.whole()),
                 None => self
                     .info
                     .parts
                     .iter_mut()
-                    .for_each(|p| p.problems.push(error.to_string())),
+                    .for_each(|p| p.problems.push(error.whole())),
             }
         }
         if !punctual && let Some(info) = self.info.parts.iter_mut().find(|p| p.part == part) {

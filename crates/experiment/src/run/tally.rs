@@ -34,11 +34,8 @@ impl Tally {
     /// The line.
     #[must_use]
     pub fn line(&self, phase: &str, left_s: f64, progress: &Progress) -> String {
-        let opm: f64 = progress
-            .targets
-            .iter()
-            .map(|t| t.recent_orders_per_minute)
-            .sum();
+        let rates = progress.targets.iter().map(|t| t.recent_orders_per_minute);
+        let opm = rates.fold(0.0, |sum, rate| sum + rate);
         let slowest = progress.targets.iter().map(|t| t.recent_max_latency).max();
         let slowest = slowest.unwrap_or_default().as_millis();
         let mut line = format!(

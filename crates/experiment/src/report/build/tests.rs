@@ -165,3 +165,32 @@ fn one_part_alone_is_reported_as_such() {
         ["the migrating part has not been run"]
     );
 }
+
+#[test]
+fn every_field_is_documented() {
+    fn keys(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                for (key, value) in fields {
+                    found.push(key.clone());
+                    keys(value, found);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+            _ => {}
+        }
+    }
+    let manual = std::fs::read_to_string("../../docs/report.md").unwrap();
+    let mut found = Vec::new();
+    keys(
+        &serde_json::to_value(build(&sample::run(1))).unwrap(),
+        &mut found,
+    );
+    found.sort();
+    found.dedup();
+    let missing: Vec<_> = found
+        .iter()
+        .filter(|key| !key.starts_with("blade") && !manual.contains(&format!("`{key}`")))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/report.md: {missing:?}");
+}
