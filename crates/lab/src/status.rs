@@ -157,7 +157,7 @@ fn manager(description: &Description, folder: &Folder) -> ManagerStatus {
         pid,
         program,
         address,
-        answers: knock(address),
+        answers: pid.is_some() && knock(address),
         ca,
         token,
         log: folder.log(MANAGER_BOX),
@@ -166,6 +166,7 @@ fn manager(description: &Description, folder: &Folder) -> ManagerStatus {
 
 fn of_blade(description: &Description, folder: &Folder, blade: &Blade) -> BladeStatus {
     let init = processes::find(folder.path(), &blade.name);
+    let is_alive = init.is_some();
     let members = init.as_ref().map(processes::members).unwrap_or_default();
     let card = |name: &str, address, port: &String, role, bandwidth| CardStatus {
         name: name.into(),
@@ -177,9 +178,9 @@ fn of_blade(description: &Description, folder: &Folder, blade: &Blade) -> BladeS
     let bandwidth = description.spec.bandwidth;
     BladeStatus {
         name: blade.name.clone(),
-        program: program(folder, &blade.name, init.is_some()),
+        program: program(folder, &blade.name, is_alive),
         pid: init.map(|init| init.pid),
-        answers: knock(SocketAddr::from((blade.management, AGENT_PORT))),
+        answers: is_alive && knock(SocketAddr::from((blade.management, AGENT_PORT))),
         processes: members.len(),
         vms: members
             .iter()
@@ -214,6 +215,7 @@ fn program(folder: &Folder, name: &str, alive: bool) -> State {
         .unwrap_or_default()
 }
 
+/// Only for boxes that live: without the lab's network its addresses may be somebody else's.
 fn knock(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, KNOCK).is_ok()
 }

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns};
 
 use crate::command::{self, NetError};
@@ -119,44 +119,6 @@ pub fn ensure(name: &str) -> Result<Netns, NetError> {
     if !exists(name) {
         command::run("ip", &["netns", "add", name])?;
     }
-    Ok(Netns::named(name))
-}
-
-/// Gives a name to the namespace that a process lives in, so that `ip netns exec NAME` finds it.
-///
-/// # Errors
-/// [`NetError::System`] when the mount is refused, [`NetError::File`] when /run/netns cannot be written.
-pub fn name_of_process(name: &str, pid: u32) -> Result<Netns, NetError> {
-    // `ip netns attach` also prepares /run/netns as a shared mount, which removal from other mount namespaces needs.
-    command::run("ip", &["netns", "attach", name, &pid.to_string()])?;
-    Ok(Netns::named(name))
-}
-
-/// Gives a name to the caller's own namespace.
-///
-/// # Errors
-/// As [`name_of_process`].
-pub fn name_own(name: &str) -> Result<Netns, NetError> {
-    let path = Path::new(DIRECTORY).join(name);
-    let file = |source| NetError::File {
-        path: path.display().to_string(),
-        source,
-    };
-    fs::create_dir_all(DIRECTORY).map_err(file)?;
-    File::create(&path).map_err(file)?;
-    let own = Netns::Here.path();
-    mount(
-        Some(&own),
-        &path,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .map_err(|error| NetError::System {
-        action: "naming a network namespace",
-        remedy: "run as root",
-        source: error.into(),
-    })?;
     Ok(Netns::named(name))
 }
 
