@@ -88,6 +88,15 @@ pub async fn run(
     Ok(())
 }
 
+/// Puts a backup in place as the state of a manager that does not run.
+///
+/// # Errors
+/// The manager runs, `file` is no backup, or the folder cannot be written.
+pub fn restore(file: &std::path::Path, state_dir: &std::path::Path) -> Result<(), StartError> {
+    let _lock = lock(state_dir)?;
+    Ok(store::restore(file, state_dir)?)
+}
+
 fn addresses(config: &ManagerConfig) -> Vec<IpAddr> {
     let mut all = config.addresses.clone();
     all.push(config.listen.ip());

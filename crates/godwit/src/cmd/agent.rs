@@ -33,7 +33,12 @@ pub struct JoinArgs {
     #[arg(long, value_name = "URL")]
     manager: String,
     /// The token that `godwit host token` printed on the manager; good for one host, once
-    #[arg(long, value_name = "TOKEN", env = "GODWIT_JOIN_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "GODWIT_JOIN_TOKEN",
+        hide_env_values = true
+    )]
     token: String,
     /// Replace the identity that this host has
     #[arg(long)]
@@ -47,7 +52,7 @@ impl AgentCommand {
     ///
     /// # Errors
     /// What went wrong, with its causes.
-    pub async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
+    pub async fn run(self) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         match self {
             Self::Run(args) => run(&args.config).await,
             Self::Join(args) => args.run().await,
@@ -56,11 +61,14 @@ impl AgentCommand {
     }
 }
 
-async fn run(path: &Path) -> Result<ExitCode, Box<dyn Error>> {
+async fn run(path: &Path) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let config = AgentConfig::load(path)?;
     let exe = std::env::current_exe()?;
     // Taken before anything is begun: an early signal must not be lost.
-    let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (interrupt, terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     godwit_agent::run(config, exe, ended(interrupt, terminate)).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -73,7 +81,7 @@ async fn ended(mut interrupt: Signal, mut terminate: Signal) {
 }
 
 impl JoinArgs {
-    async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
+    async fn run(self) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         let config = AgentConfig::load(&self.config.config)?;
         let join = Join {
             manager: self.manager,
@@ -81,25 +89,38 @@ impl JoinArgs {
             force: self.force,
         };
         godwit_agent::join(&config, &join).await?;
-        println!("host {} has joined; start its agent with `godwit agent run`", config.id);
+        println!(
+            "host {} has joined; start its agent with `godwit agent run`",
+            config.id
+        );
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn check(path: &Path) -> Result<ExitCode, Box<dyn Error>> {
+fn check(path: &Path) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let config = AgentConfig::load(path)?;
     println!("{} is valid", path.display());
-    println!("  host {} serves on {}, receives VMs on {}", config.id, config.listen, config.migration_address);
+    println!(
+        "  host {} serves on {}, receives VMs on {}",
+        config.id, config.listen, config.migration_address
+    );
     for card in &config.cards {
         let shared = if card.is_shared() { ", shared" } else { "" };
         println!("  card {} for {:?}{shared}", card.name, card.roles);
     }
     for switch in &config.switches {
         let uplink = switch.uplink.as_deref().unwrap_or("none");
-        println!("  network {} is bridge {}, uplink {uplink}", switch.name, switch.bridge);
+        println!(
+            "  network {} is bridge {}, uplink {uplink}",
+            switch.name, switch.bridge
+        );
     }
     for datastore in &config.datastores {
-        println!("  datastore {} is {}", datastore.name, datastore.path.display());
+        println!(
+            "  datastore {} is {}",
+            datastore.name,
+            datastore.path.display()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

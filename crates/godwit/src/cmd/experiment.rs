@@ -79,7 +79,7 @@ pub struct FarmArgs {
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
     /// The two hosts [default: the first two that are up]
-    #[arg(long, value_name = "A,B", value_delimiter = ',', num_args = 2)]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
     hosts: Vec<String>,
     /// Datastores that the VMs are laid on in turn [default: the template's]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
