@@ -100,6 +100,9 @@ fn intervals(svg: &mut Svg, x: Scale, top: f64, bottom: f64, report: &Report) {
     let length = f64::from(report.settings.interval_s);
     for (k, moves) in report.settings.migrations_per_interval().iter().enumerate() {
         let (from, to) = (x.at(k as f64 * length), x.at((k + 1) as f64 * length));
+        if report.settings.migrations_step == 0 {
+            return;
+        }
         if k > 0 {
             svg.line("divider", (from, top), (from, bottom));
         }
@@ -108,7 +111,7 @@ fn intervals(svg: &mut Svg, x: Scale, top: f64, bottom: f64, report: &Report) {
         } else {
             "migrations"
         };
-        let text = if to - from > 100.0 {
+        let text = if roomy(report) {
             format!("{moves} {word}")
         } else {
             moves.to_string()
@@ -120,6 +123,21 @@ fn intervals(svg: &mut Svg, x: Scale, top: f64, bottom: f64, report: &Report) {
             &text,
         );
     }
+}
+
+/// Whether each interval has room for its number of migrations with the word.
+fn roomy(report: &Report) -> bool {
+    (RIGHT - LEFT) / f64::from(report.settings.intervals.max(1)) > 100.0
+}
+
+/// A chart's title; where intervals bear bare numbers it says what they are.
+fn title(report: &Report, text: &str) -> String {
+    let note = if roomy(report) || report.settings.migrations_step == 0 {
+        ""
+    } else {
+        "; numbers on top: migrations per interval"
+    };
+    format!("{text}{note}")
 }
 
 /// Seconds per point of a line over a window: at most about a hundred points.
@@ -206,9 +224,12 @@ fn orders(run: &Run, report: &Report) -> Svg {
         "title",
         (LEFT, 22.0),
         Anchor::Start,
-        &format!(
-            "Orders per minute, all {} VMs (each point: {bin:.0} s)",
-            report.vms
+        &title(
+            report,
+            &format!(
+                "Orders per minute, all {} VMs (each point: {bin:.0} s)",
+                report.vms
+            ),
         ),
     );
     legend(
@@ -283,7 +304,10 @@ fn cpu(run: &Run, report: &Report) -> Svg {
         "title",
         (LEFT, 22.0),
         Anchor::Start,
-        "CPU of each blade in the part with migrations, percent of its cores",
+        &title(
+            report,
+            "CPU of each blade in the part with migrations, percent of its cores",
+        ),
     );
     let names: Vec<&str> = report.hosts.iter().map(|h| h.info.name.as_str()).collect();
     let class = |k: usize| format!("host{}", k % 4);

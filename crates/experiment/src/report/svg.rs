@@ -94,8 +94,8 @@ impl Svg {
     pub fn inline(&self) -> String {
         let (w, h, title) = (self.width, self.height, escape(&self.title));
         format!(
-            "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" \
-             role=\"img\" aria-label=\"{title}\">\n{}</svg>\n",
+            "<div class=\"scroll\"><svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" \
+             viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"{title}\">\n{}</svg></div>\n",
             self.body
         )
     }

@@ -308,13 +308,13 @@ h2{font-size:19px;margin:52px 0 6px}
 .verdict.good{border-color:var(--good)}.verdict.good strong{color:var(--good)}
 .verdict.bad{border-color:var(--bad)}.verdict.bad strong{color:var(--bad)}
 .verdict ul{margin:6px 0 0;padding-left:20px}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:14px}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(200px,44%),1fr));gap:14px}
 .card{background:var(--panel);border:1px solid var(--rule);border-radius:10px;padding:14px 16px}
 .card .name{font-size:13px;color:var(--soft)}
 .card .figure{font-size:31px;font-weight:600;line-height:1.25;font-variant-numeric:tabular-nums}
 .card .figure small{font-size:16px;font-weight:400;color:var(--soft)}
 .card .small{font-size:13px;color:var(--soft)}
-svg.chart{display:block;width:100%;height:auto;margin:6px 0 10px}
+svg.chart{display:block;width:100%;min-width:680px;height:auto;margin:6px 0 10px}
 .scroll{overflow-x:auto;margin:10px 0}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
