@@ -5,7 +5,6 @@ use super::recipe::{PG_HBA_CONF, POSTGRES_BIN, POSTGRES_DATA, POSTGRESQL_CONF};
 use super::tree::Tree;
 use super::work::{Running, Work, inside};
 use super::{ImageSpec, Progress};
-use crate::up::Stop;
 use godwit_dvdstore::connect::parse_url;
 use godwit_dvdstore::load::{LoadError, LoadOptions, LoadProgress, Phase, load};
 use nix::sys::signal::Signal;
@@ -171,13 +170,14 @@ fn load_store(work: &Work<'_>, sockets: &Path, spec: &ImageSpec) -> Result<(), I
         let loading = load(&config, options, |at| show(progress, at));
         tokio::select! {
             loaded = loading => loaded.map(drop).map_err(|error: LoadError| error.into()),
-            () = stopped(work.stop) => Err(ImageError::Interrupted),
+            () = stopped(work) => Err(ImageError::Interrupted),
         }
     })
 }
 
-async fn stopped(stop: &Stop) {
-    while stop.check().is_ok() {
+async fn stopped(work: &Work<'_>) {
+    while work.check().is_ok() {
+        work.progress.tick();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -93,6 +93,8 @@ pub trait Progress: Sync {
     fn step(&self, what: &str);
     /// Something happens within it.
     fn line(&self, text: &str);
+    /// It goes on: called several times a second, so that nobody has to wait in silence.
+    fn tick(&self) {}
 }
 
 /// Nobody watches.

@@ -17,7 +17,12 @@ impl Tree {
     /// Installs the packages into `root`, which does not exist yet.
     pub fn bootstrap(work: &Work<'_>, root: PathBuf, sources: &Path) -> Result<Self, ImageError> {
         let mut command = contained("mmdebstrap");
-        command.args(["--mode=root", "--variant=minbase", "--format=directory"]);
+        command.args([
+            "--mode=root",
+            "--variant=minbase",
+            "--format=directory",
+            "--verbose",
+        ]);
         command.arg(format!("--include={}", recipe::PACKAGES.join(",")));
         command.arg("--aptopt=APT::Install-Recommends \"false\"");
         command.arg("--aptopt=Acquire::Languages \"none\"");

@@ -128,7 +128,7 @@ impl Running {
                     self.note(&line, work);
                     return Ok(Some(line));
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => work.progress.tick(),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
