@@ -1,0 +1,254 @@
+//! Two real agents, real QEMU, a real guest: what a host promises.
+
+#[path = "agent/farm.rs"]
+mod farm;
+
+use farm::{Farm, keyed};
+use godwit_api::agent::client::AgentClient;
+use godwit_api::agent::{MigrationOptions, Phase, PowerRequest};
+use godwit_api::error::ErrorCode;
+use godwit_model::epoch::Epoch;
+use godwit_model::migration::Outcome;
+use godwit_model::units::Bytes;
+use godwit_model::vm::VmState;
+use godwit_tls::Identity;
+use std::io::Write;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// One farm at a time: the machine is small.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// So slow that a migration is certainly caught in its precopy.
+fn slow() -> MigrationOptions {
+    MigrationOptions {
+        max_bandwidth: Some(Bytes(30_000)),
+        ..MigrationOptions::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_lives_from_definition_to_deletion() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let farm = Farm::start().await;
+    let (a, vm) = (farm.a(), farm.running("life").await);
+    let power = |request| async move { a.client.power(vm.id, &request).await };
+
+    assert_eq!(
+        power(PowerRequest::Pause).await.unwrap().state,
+        VmState::Paused
+    );
+    assert_eq!(
+        power(PowerRequest::Resume).await.unwrap().state,
+        VmState::Running
+    );
+    let wrong = power(PowerRequest::Start { epoch: Epoch(2) })
+        .await
+        .unwrap_err();
+    assert_eq!(wrong.code(), Some(ErrorCode::Conflict), "it runs already");
+
+    // The guest knows no power button: it is killed when its grace is over.
+    let stopped = power(PowerRequest::Stop { grace_seconds: 1 })
+        .await
+        .unwrap();
+    assert_eq!(
+        (stopped.state, stopped.epoch, stopped.pid),
+        (VmState::Stopped, None, None)
+    );
+    let late = power(PowerRequest::Start { epoch: Epoch(1) })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        late.code(),
+        Some(ErrorCode::Conflict),
+        "epoch 1 is used up: {late}"
+    );
+    let again = power(PowerRequest::Start { epoch: Epoch(2) })
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.state, again.epoch),
+        (VmState::Running, Some(Epoch(2)))
+    );
+    a.ticks(vm.id).await;
+
+    let running = a.client.delete(vm.id).await.unwrap_err();
+    assert_eq!(running.code(), Some(ErrorCode::Conflict));
+    assert_eq!(
+        power(PowerRequest::Kill).await.unwrap().state,
+        VmState::Stopped
+    );
+    a.client.delete(vm.id).await.unwrap();
+    assert_eq!(a.state(vm.id).await, None);
+    let folder = farm.datastore().join("vms").join(vm.id.to_string());
+    let left: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["epoch"], "only the tombstone is left");
+    let kinds: Vec<_> = a
+        .changes(0)
+        .await
+        .happened
+        .into_iter()
+        .map(|event| event.kind)
+        .collect();
+    for kind in ["vm.defined", "vm.started", "vm.stopped", "vm.deleted"] {
+        assert!(kinds.iter().any(|each| each == kind), "{kind} in {kinds:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_vm_moves_there_and_back() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let farm = Farm::start().await;
+    let vm = farm.running("traveller").await;
+    for (from, epoch) in [(0, 2), (1, 3)] {
+        let (source, destination) = (&farm.hosts[from], &farm.hosts[1 - from]);
+        let view = farm.migrate(&vm, from, epoch).await;
+        assert_eq!(view.outcome, Some(Outcome::Moved), "{view:?}");
+        assert_eq!(source.state(vm.id).await, None);
+        destination.reaches(vm.id, Some(VmState::Running)).await;
+        assert_eq!(
+            destination.view(vm.id).await.unwrap().epoch,
+            Some(Epoch(epoch))
+        );
+        destination.ticks(vm.id).await;
+
+        let receipt = view.receipt.expect("a receipt");
+        println!("{}", serde_json::to_string_pretty(&receipt).unwrap());
+        let blackout = receipt.blackout.expect("measured");
+        assert!(
+            blackout.ms > 0.0 && blackout.error_ms == 0.0,
+            "one kernel, one clock"
+        );
+        assert!(receipt.stream_bytes > Bytes(0) && receipt.wire_bytes > Bytes(0));
+        assert!(receipt.rounds > 0 && receipt.total_ms() > blackout.ms);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_migration_and_a_refused_one_leave_the_vm_running() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let farm = Farm::start().await;
+    let vm = farm.running("stays").await;
+    let id = farm.begin(&vm, 0, 2, slow()).await.unwrap();
+    farm.a().reaches_phase(id, Phase::Precopy).await;
+    let busy = farm
+        .a()
+        .client
+        .power(vm.id, &PowerRequest::Pause)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        busy.code(),
+        Some(ErrorCode::Conflict),
+        "the migration owns the VM"
+    );
+    farm.a().client.cancel(id).await.unwrap();
+    let view = farm.a().end_of(id).await;
+    assert!(
+        matches!(view.outcome, Some(Outcome::Stayed { .. })),
+        "{view:?}"
+    );
+    farm.a().reaches(vm.id, Some(VmState::Running)).await;
+    farm.a().ticks(vm.id).await;
+    farm.b().reaches(vm.id, None).await;
+
+    let stale = farm.begin(&vm, 0, 7, slow()).await.unwrap_err();
+    assert_eq!(stale.code(), Some(ErrorCode::Refused), "{stale}");
+    let mut other = vm.clone();
+    other.cpu_model = "NoSuchCpu".into();
+    let refused = farm.begin(&other, 0, 2, slow()).await.unwrap_err();
+    assert!(refused.to_string().contains("NoSuchCpu"), "{refused}");
+    assert_eq!(
+        farm.b().state(vm.id).await,
+        None,
+        "nothing is left of a refusal"
+    );
+
+    // The same number serves: nobody has won it.
+    let view = farm.migrate(&vm, 0, 2).await;
+    assert_eq!(view.outcome, Some(Outcome::Moved), "{view:?}");
+    farm.b().ticks(vm.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_killed_disturbs_no_vm_and_adopts_it() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let mut farm = Farm::start().await;
+    let vm = farm.running("orphan").await;
+    let before = farm.a().view(vm.id).await.unwrap();
+    let number = farm.a().changes(0).await.next;
+
+    farm.hosts[0].kill();
+    farm.a().ticks(vm.id).await;
+    farm.hosts[0].start();
+    farm.a().answers().await;
+    farm.a().reaches(vm.id, Some(VmState::Running)).await;
+    let after = farm.a().view(vm.id).await.unwrap();
+    assert_eq!(
+        (after.pid, after.epoch),
+        (before.pid, before.epoch),
+        "the very same QEMU"
+    );
+    assert!(
+        farm.a().changes(number).await.next < number,
+        "a new life is seen as one"
+    );
+
+    // In the middle of a migration: the relay dies with the agent, the VM does not.
+    let id = farm.begin(&vm, 0, 2, slow()).await.unwrap();
+    farm.a().reaches_phase(id, Phase::Precopy).await;
+    farm.hosts[0].kill();
+    farm.hosts[0].start();
+    farm.a().answers().await;
+    farm.a().reaches(vm.id, Some(VmState::Running)).await;
+    farm.a().ticks(vm.id).await;
+    farm.b().reaches(vm.id, None).await;
+
+    // The destination's agent: its half-filled copy is destroyed, the source runs on.
+    let id = farm.begin(&vm, 0, 2, slow()).await.unwrap();
+    farm.a().reaches_phase(id, Phase::Precopy).await;
+    farm.hosts[1].kill();
+    let view = farm.a().end_of(id).await;
+    assert!(
+        matches!(view.outcome, Some(Outcome::Stayed { .. })),
+        "{view:?}"
+    );
+    farm.a().ticks(vm.id).await;
+    farm.hosts[1].start();
+    farm.b().answers().await;
+    farm.b().reaches(vm.id, None).await;
+
+    let view = farm.migrate(&vm, 0, 2).await;
+    assert_eq!(view.outcome, Some(Outcome::Moved), "{view:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_and_garbage_get_nothing() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let farm = Farm::start().await;
+    let a = farm.a();
+    for garbage in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0xff; 4096], b""] {
+        let mut socket = std::net::TcpStream::connect(a.address).unwrap();
+        socket.write_all(garbage).unwrap();
+    }
+    let agent = keyed(&farm.ca, &Identity::Agent("b".into()));
+    let peer = AgentClient::new(a.address, &a.id, &agent, farm.ca.cert_pem()).unwrap();
+    peer.clock().await.unwrap();
+    assert_eq!(
+        peer.vms().await.unwrap_err().code(),
+        Some(ErrorCode::Forbidden)
+    );
+    // Who expects another host notices.
+    let other = AgentClient::new(a.address, &farm.b().id, &agent, farm.ca.cert_pem()).unwrap();
+    assert!(other.clock().await.is_err());
+    let facts = a.client.host().await.unwrap();
+    assert_eq!(
+        facts.datastores[0].uuid,
+        farm.b().client.host().await.unwrap().datastores[0].uuid
+    );
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(a.client.stats().await.unwrap().cpu_seconds > 0.0);
+}

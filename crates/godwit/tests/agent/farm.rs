@@ -1,0 +1,390 @@
+//! Two real agents as processes, on loopback addresses, with one datastore, and a tiny guest.
+
+use godwit_api::agent::client::AgentClient;
+use godwit_api::agent::{
+    Changes, DefineRequest, DiskSource, IncomingRequest, MigrationOptions, MigrationView,
+    OutgoingRequest, PeerRef, Phase, PowerRequest, VmView,
+};
+use godwit_api::http::CallError;
+use godwit_model::epoch::Epoch;
+use godwit_model::host::PROTOCOL_VERSION;
+use godwit_model::ids::{HostId, MigrationId, VmId};
+use godwit_model::units::Bytes;
+use godwit_model::vm::{
+    Boot, DEFAULT_CPU_MODEL, DEFAULT_MACHINE, Disk, DiskFormat, HARDWARE_VERSION, VmDefinition,
+    VmState,
+};
+use godwit_tls::{Ca, Identity, KeyedCert, SubjectNames};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Nothing here takes so long, unless it never comes.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Two hosts.
+pub struct Farm {
+    pub ca: Ca,
+    pub hosts: Vec<TestHost>,
+    pub folder: TempDir,
+}
+
+/// One host: its agent may be killed and started again.
+pub struct TestHost {
+    pub id: HostId,
+    pub address: SocketAddr,
+    pub client: AgentClient,
+    dir: PathBuf,
+    agent: Option<Child>,
+}
+
+impl Farm {
+    /// Starts two agents and waits until they answer.
+    pub async fn start() -> Self {
+        godwit_tls::install_provider();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("SAN1")).expect("a datastore");
+        let ca = Ca::create("test farm").expect("a CA");
+        let hosts = ["a", "b"]
+            .map(|name| TestHost::new(&ca, folder.path(), name))
+            .into();
+        let mut farm = Self { ca, hosts, folder };
+        for host in &mut farm.hosts {
+            host.start();
+        }
+        for host in &farm.hosts {
+            host.answers().await;
+        }
+        farm
+    }
+
+    pub fn a(&self) -> &TestHost {
+        &self.hosts[0]
+    }
+
+    pub fn b(&self) -> &TestHost {
+        &self.hosts[1]
+    }
+
+    pub fn datastore(&self) -> PathBuf {
+        self.folder.path().join("SAN1")
+    }
+
+    /// A guest that ticks: defined at the first host, not started.
+    pub async fn define(&self, name: &str) -> VmDefinition {
+        let image = self.folder.path().join("ticker.raw");
+        fs::write(&image, ticker()).expect("the guest's disk");
+        let id = VmId::random();
+        let definition = VmDefinition {
+            id,
+            name: name.into(),
+            hardware: HARDWARE_VERSION,
+            machine: DEFAULT_MACHINE.into(),
+            cpu_model: DEFAULT_CPU_MODEL.into(),
+            memory: Bytes::mib(64),
+            vcpus: 1,
+            datastore: "SAN1".into(),
+            disks: vec![Disk {
+                datastore: "SAN1".into(),
+                path: format!("vms/{id}/disk0.qcow2"),
+                format: DiskFormat::Qcow2,
+                size: Bytes::mib(8),
+            }],
+            media: vec![],
+            nics: vec![],
+            boot: Boot::Disk,
+            address: None,
+            template: None,
+            notes: String::new(),
+        };
+        let request = DefineRequest {
+            definition: definition.clone(),
+            disks: vec![DiskSource::Import { path: image }],
+            seed: None,
+        };
+        let view = self.a().client.define(&request).await.expect("defines");
+        assert_eq!(view.state, VmState::Stopped);
+        definition
+    }
+
+    /// A guest that ticks, running at the first host by epoch 1.
+    pub async fn running(&self, name: &str) -> VmDefinition {
+        let definition = self.define(name).await;
+        let start = PowerRequest::Start {
+            epoch: Epoch::FIRST,
+        };
+        let view = self
+            .a()
+            .client
+            .power(definition.id, &start)
+            .await
+            .expect("starts");
+        assert_eq!(view.state, VmState::Running);
+        self.a().ticks(definition.id).await;
+        definition
+    }
+
+    /// Prepares the destination and starts the source.
+    pub async fn begin(
+        &self,
+        vm: &VmDefinition,
+        from: usize,
+        epoch: u64,
+        options: MigrationOptions,
+    ) -> Result<MigrationId, CallError> {
+        let (source, destination) = (&self.hosts[from], &self.hosts[1 - from]);
+        let migration = MigrationId::random();
+        let incoming = IncomingRequest {
+            protocol: PROTOCOL_VERSION,
+            migration,
+            definition: vm.clone(),
+            epoch: Epoch(epoch),
+            source: source.peer(),
+            options,
+        };
+        let began = Instant::now();
+        let reply = destination.client.incoming(&incoming).await?;
+        let outgoing = OutgoingRequest {
+            migration,
+            vm: vm.id,
+            epoch: Epoch(epoch),
+            destination: destination.peer(),
+            relay: reply.relay,
+            prepare_ms: began.elapsed().as_secs_f64() * 1000.0,
+            options,
+        };
+        source.client.outgoing(&outgoing).await?;
+        Ok(migration)
+    }
+
+    /// Moves a VM and returns the source's last view.
+    pub async fn migrate(&self, vm: &VmDefinition, from: usize, epoch: u64) -> MigrationView {
+        let options = MigrationOptions::default();
+        let id = self.begin(vm, from, epoch, options).await.expect("begins");
+        self.hosts[from].end_of(id).await
+    }
+}
+
+impl TestHost {
+    fn new(ca: &Ca, folder: &Path, name: &str) -> Self {
+        let dir = folder.join(name);
+        fs::create_dir_all(dir.join("state")).expect("a folder");
+        let id: HostId = name.parse().expect("a name");
+        let address = free_address();
+        let agent = keyed(ca, &Identity::Agent(name.into()));
+        let relay = keyed(ca, &Identity::Relay(name.into()));
+        for (file, content) in [
+            ("agent.pem", &agent.cert_pem),
+            ("agent.key", &agent.key_pem),
+            ("relay.pem", &relay.cert_pem),
+            ("relay.key", &relay.key_pem),
+            ("ca.pem", &ca.cert_pem().to_owned()),
+        ] {
+            fs::write(dir.join("state").join(file), content).expect("an identity");
+        }
+        let config = format!(
+            "id = \"{name}\"\nlisten = \"{address}\"\nmigration_address = \"127.0.0.1\"\n\
+             run_dir = \"{dir}/run\"\nstate_dir = \"{dir}/state\"\naccelerator = \"tcg\"\n\
+             memory_reserve = \"0\"\n[[datastores]]\nname = \"SAN1\"\npath = \"{san}\"\n",
+            dir = dir.display(),
+            san = folder.join("SAN1").display()
+        );
+        fs::write(dir.join("agent.toml"), config).expect("a configuration");
+        let manager = keyed(ca, &Identity::Manager);
+        let client = AgentClient::new(address, &id, &manager, ca.cert_pem()).expect("a client");
+        Self {
+            id,
+            address,
+            client,
+            dir,
+            agent: None,
+        }
+    }
+
+    /// Starts the agent.
+    pub fn start(&mut self) {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("agent.log"));
+        let child = Command::new(env!("CARGO_BIN_EXE_godwit"))
+            .args(["agent", "run", "--config"])
+            .arg(self.dir.join("agent.toml"))
+            .env("RUST_LOG", "info,godwit_agent=debug")
+            .stdin(Stdio::null())
+            .stderr(log.expect("a log"))
+            .spawn();
+        self.agent = Some(child.expect("an agent"));
+    }
+
+    /// Kills the agent as kill -9 does; keeper and VMs live on.
+    pub fn kill(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            agent.kill().expect("kills");
+            agent.wait().expect("is gone");
+        }
+    }
+
+    pub async fn answers(&self) {
+        let began = Instant::now();
+        while self.client.vms().await.is_err() {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the agent does not answer: {}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
+    }
+
+    pub fn peer(&self) -> PeerRef {
+        PeerRef {
+            id: self.id.clone(),
+            address: self.address,
+        }
+    }
+
+    pub async fn state(&self, vm: VmId) -> Option<VmState> {
+        self.view(vm).await.map(|view| view.state)
+    }
+
+    pub async fn view(&self, vm: VmId) -> Option<VmView> {
+        let views = self.client.vms().await.expect("answers");
+        views.into_iter().find(|view| view.definition.id == vm)
+    }
+
+    pub async fn reaches(&self, vm: VmId, wanted: Option<VmState>) {
+        let began = Instant::now();
+        loop {
+            let state = self.state(vm).await;
+            if state == wanted {
+                return;
+            }
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{state:?}, not {wanted:?}: {}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until the guest writes to its serial console: it runs.
+    pub async fn ticks(&self, vm: VmId) {
+        let length = || fs::metadata(self.serial_log(vm)).map_or(0, |file| file.len());
+        let (began, before) = (Instant::now(), length());
+        while length() <= before {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the guest does not tick: {}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn serial_log(&self, vm: VmId) -> PathBuf {
+        self.dir
+            .join("run/vm")
+            .join(vm.to_string())
+            .join("serial.log")
+    }
+
+    /// The last view of a migration.
+    pub async fn end_of(&self, id: MigrationId) -> MigrationView {
+        let began = Instant::now();
+        let mut known = None;
+        loop {
+            let view = self
+                .client
+                .migration(id, known, Duration::from_secs(5))
+                .await;
+            let view = view.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+            if view.phase.is_final() {
+                return view;
+            }
+            known = Some(view.phase);
+            assert!(began.elapsed() < PATIENCE, "{view:?}: {}", self.log());
+        }
+    }
+
+    pub async fn reaches_phase(&self, id: MigrationId, phase: Phase) {
+        let began = Instant::now();
+        loop {
+            let view = self
+                .client
+                .migration(id, None, Duration::ZERO)
+                .await
+                .expect("known");
+            if view.phase == phase {
+                return;
+            }
+            assert!(
+                began.elapsed() < PATIENCE && !view.phase.is_final(),
+                "{view:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub async fn changes(&self, since: u64) -> Changes {
+        self.client
+            .changes(since, Duration::ZERO)
+            .await
+            .expect("answers")
+    }
+}
+
+impl Drop for TestHost {
+    fn drop(&mut self) {
+        self.kill();
+        // The keeper takes its VMs with it.
+        let pid = fs::read_to_string(self.dir.join("run/keeper.pid")).unwrap_or_default();
+        if let Ok(pid) = pid.trim().parse() {
+            let _ = nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid),
+                nix::sys::signal::Signal::SIGKILL,
+            );
+        }
+    }
+}
+
+/// A certificate of the farm.
+pub fn keyed(ca: &Ca, who: &Identity) -> KeyedCert {
+    let names = SubjectNames::addresses([IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+    ca.issue(who, &names).expect("a certificate")
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+/// A boot sector in 16-bit code: at each timer interrupt (18 a second) it changes one byte in
+/// one of 16 pages and writes a dot to the serial port. It costs next to no CPU.
+fn ticker() -> Vec<u8> {
+    let code: [u8; 24] = [
+        0xb8, 0x00, 0x20, // mov ax, 0x2000
+        0x8e, 0xc0, // mov es, ax
+        0x31, 0xff, // xor di, di
+        0xba, 0xf8, 0x03, // mov dx, 0x3f8
+        0xfb, // again: sti
+        0xf4, // hlt
+        0x26, 0xfe, 0x05, // inc byte [es:di]
+        0x81, 0xc7, 0x00, 0x10, // add di, 0x1000
+        0xb0, 0x2e, // mov al, '.'
+        0xee, // out dx, al
+        0xeb, 0xf2, // jmp again
+    ];
+    let mut disk = vec![0; 1 << 20];
+    disk[..code.len()].copy_from_slice(&code);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
+}
