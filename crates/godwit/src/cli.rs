@@ -3,9 +3,10 @@
 use crate::cmd::{
     agent::AgentCommand, audit::AuditCommand, completions::CompletionsArgs,
     datastore::DatastoreCommand, doctor::DoctorArgs, dvdstore::DvdstoreCommand,
-    event::EventCommand, experiment::ExperimentCommand, host::HostCommand, keeper::KeeperArgs,
-    lab::LabCommand, manager::ManagerCommand, migration::MigrationCommand, network::NetworkCommand,
-    relay::RelayCommand, task::TaskCommand, template::TemplateCommand, vm::VmCommand,
+    event::EventCommand, experiment::ExperimentCommand, host::HostCommand, image::ImageCommand,
+    keeper::KeeperArgs, lab::LabCommand, manager::ManagerCommand, migration::MigrationCommand,
+    network::NetworkCommand, relay::RelayCommand, task::TaskCommand, template::TemplateCommand,
+    vm::VmCommand,
 };
 use crate::context::{CliError, Context, FarmArgs};
 use std::process::ExitCode;
@@ -64,6 +65,9 @@ enum Command {
     /// The central daemon: run it, back it up, restore it
     #[command(subcommand)]
     Manager(ManagerCommand),
+    /// The golden image: build it, import a disk
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// A farm in one box
     #[command(subcommand)]
     Lab(LabCommand),
@@ -119,8 +123,9 @@ async fn run(command: Command, context: &Context) -> ExitCode {
         Command::Task(command) => command.run(context).await,
         Command::Event(command) => command.run(context).await,
         Command::Audit(command) => command.run(context).await,
-        Command::Agent(command) => command.run().await,
+        Command::Agent(command) => command.run(context.manager()).await,
         Command::Manager(command) => command.run().await,
+        Command::Image(command) => Ok(command.run(context.json()).await),
         Command::Lab(command) => Ok(command.run(context.json()).await),
         Command::Dvdstore(command) => Ok(command.run(context.json()).await),
         Command::Experiment(command) => Ok(command.run(|| context.farm(), context.json()).await),

@@ -25,7 +25,7 @@ pub enum Output {
 #[derive(Debug, clap::Args)]
 pub struct FarmArgs {
     /// The manager's address
-    #[arg(long, global = true, env = "GODWIT_MANAGER", value_name = "ADDRESS:PORT",
+    #[arg(long, global = true, env = "GODWIT_MANAGER", value_name = "ADDRESS:PORT", value_parser = address,
         default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, MANAGER_PORT)))]
     manager: SocketAddr,
     /// The farm CA's certificate
@@ -49,6 +49,16 @@ pub struct FarmArgs {
     /// How to print results
     #[arg(long, short, global = true, value_enum, default_value = "table")]
     output: Output,
+}
+
+/// An address, also as people copy it out of a browser.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let bare = text
+        .strip_prefix("https://")
+        .unwrap_or(text)
+        .trim_end_matches('/');
+    bare.parse()
+        .map_err(|_| "write address and port, such as 10.77.0.1:7440".to_owned())
 }
 
 /// The command's surroundings.
@@ -81,6 +91,11 @@ impl Context {
     /// The surroundings that the options say.
     pub fn new(args: FarmArgs) -> Self {
         Self { args }
+    }
+
+    /// Where the manager is.
+    pub fn manager(&self) -> SocketAddr {
+        self.args.manager
     }
 
     /// Whether results are for programs.

@@ -16,3 +16,13 @@ fn main() -> ExitCode {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     cli::Cli::parse().run()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_option_means_two_things() {
+        crate::cli::Cli::command().debug_assert();
+    }
+}

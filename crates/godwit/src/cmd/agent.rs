@@ -3,6 +3,7 @@
 use godwit_agent::config::DEFAULT_PATH;
 use godwit_agent::{AgentConfig, Join};
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,9 +30,6 @@ pub struct ConfigArgs {
 /// How to join.
 #[derive(Debug, clap::Args)]
 pub struct JoinArgs {
-    /// The manager, such as https://10.77.0.1:7440
-    #[arg(long, value_name = "URL")]
-    manager: String,
     /// The token that `godwit host token` printed on the manager; good for one host, once
     #[arg(
         long,
@@ -50,12 +48,14 @@ pub struct JoinArgs {
 impl AgentCommand {
     /// Carries it out.
     ///
+    /// `manager` is where a host joins.
+    ///
     /// # Errors
     /// What went wrong, with its causes.
-    pub async fn run(self) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
+    pub async fn run(self, manager: SocketAddr) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         match self {
             Self::Run(args) => run(&args.config).await,
-            Self::Join(args) => args.run().await,
+            Self::Join(args) => args.run(manager).await,
             Self::Check(args) => check(&args.config),
         }
     }
@@ -81,10 +81,10 @@ async fn ended(mut interrupt: Signal, mut terminate: Signal) {
 }
 
 impl JoinArgs {
-    async fn run(self) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
+    async fn run(self, manager: SocketAddr) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         let config = AgentConfig::load(&self.config.config)?;
         let join = Join {
-            manager: self.manager,
+            manager: manager.to_string(),
             token: self.token,
             force: self.force,
         };

@@ -264,7 +264,7 @@ fn text(status: &Status) -> String {
             manager.log.display()
         );
         text += "\nTo use it:\n";
-        text += &format!("  export GODWIT_MANAGER=https://{}\n", manager.address);
+        text += &format!("  export GODWIT_MANAGER={}\n", manager.address);
         text += &format!("  export GODWIT_CA={}\n", manager.ca.display());
         text += &format!("  export GODWIT_TOKEN_FILE={}\n", manager.token.display());
     }

@@ -9,6 +9,7 @@ pub mod dvdstore;
 pub mod event;
 pub mod experiment;
 pub mod host;
+pub mod image;
 pub mod keeper;
 pub mod lab;
 pub mod manager;
