@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use godwit_net::NetError;
 
+use crate::plan::Plan;
+
 /// Why a lab did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
@@ -99,6 +101,18 @@ pub enum LabError {
 }
 
 impl LabError {
+    pub(crate) fn no_blade(name: &str, plan: &Plan) -> Self {
+        let known: Vec<&str> = plan
+            .blades
+            .iter()
+            .map(|blade| blade.name.as_str())
+            .collect();
+        Self::NoBlade {
+            name: name.into(),
+            known: known.join(", "),
+        }
+    }
+
     /// For `map_err`: a file that could not be …ed.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

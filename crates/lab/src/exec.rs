@@ -82,16 +82,7 @@ impl Place {
             .description()?
             .ok_or_else(|| LabError::NotUp { dir: dir.into() })?;
         let Some(blade) = description.plan.blade(name) else {
-            let known: Vec<&str> = description
-                .plan
-                .blades
-                .iter()
-                .map(|blade| blade.name.as_str())
-                .collect();
-            return Err(LabError::NoBlade {
-                name: name.into(),
-                known: known.join(", "),
-            });
+            return Err(LabError::no_blade(name, &description.plan));
         };
         let init = processes::find(dir, name).ok_or_else(|| LabError::NotUp { dir: dir.into() })?;
         let open = |kind: &str| {

@@ -23,6 +23,11 @@ use crate::error::LabError;
 use crate::plan::Plan;
 use crate::spec::Spec;
 
+/// In a box's folder: lets it start its program.
+pub(crate) const READY: &str = "ready";
+/// In a box's folder: what its first process says.
+pub(crate) const STATE: &str = "state.json";
+
 /// What `lab.json` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
@@ -62,13 +67,18 @@ impl Folder {
     /// The file that lets a box start its program.
     #[must_use]
     pub fn ready(&self, name: &str) -> PathBuf {
-        self.of_box(name).join("ready")
+        self.of_box(name).join(READY)
     }
 
     /// What a box's first process says of its program.
     #[must_use]
     pub fn state(&self, name: &str) -> PathBuf {
-        self.of_box(name).join("state.json")
+        self.of_box(name).join(STATE)
+    }
+
+    /// The file that says how a blade's datastore behaves.
+    pub(crate) fn mode(&self, blade: &str, datastore: &str) -> PathBuf {
+        self.of_box(blade).join(format!("{datastore}.mode"))
     }
 
     /// A box's log.

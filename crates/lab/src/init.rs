@@ -4,7 +4,9 @@
 //! It is number 1 of its pid namespace, so that killing it ends everything in the box, and QEMUs whose keeper died
 //! are handed to it.
 
-use std::path::Path;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::error::LabError;
-use crate::folder::{Folder, write_whole};
+use crate::folder::{Folder, READY, STATE, write_whole};
 use crate::mounts;
 use crate::plan::MANAGER_BOX;
 
@@ -46,37 +48,27 @@ pub async fn run(dir: &Path, name: &str) -> Result<(), LabError> {
     let description = folder
         .description()?
         .ok_or_else(|| LabError::NotUp { dir: dir.into() })?;
-    let argv = if name == MANAGER_BOX {
+    // Opened before the mounts: a blade's own folders may hide the lab's, whose default place is below one of them.
+    let path = folder.of_box(name);
+    let own = File::open(&path).map_err(LabError::file("open", &path))?;
+    let programs = &description.spec.programs;
+    let (argv, _storage) = if name == MANAGER_BOX {
         mounts::enter_plain()?;
-        description
-            .spec
-            .programs
-            .manager
-            .clone()
-            .unwrap_or_default()
+        (programs.manager.as_ref(), Vec::new())
     } else {
-        let known = || {
-            description
-                .plan
-                .blades
-                .iter()
-                .map(|blade| blade.name.clone())
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
         let blade = description.plan.blade(name);
-        let blade = blade.ok_or_else(|| LabError::NoBlade {
-            name: name.into(),
-            known: known(),
-        })?;
-        mounts::enter_blade(&folder, &description, blade)?;
-        description.spec.programs.agent.clone()
+        let blade = blade.ok_or_else(|| LabError::no_blade(name, &description.plan))?;
+        (
+            Some(&programs.agent),
+            mounts::enter_blade(&folder, &description, blade)?,
+        )
     };
-    let Some((program, arguments)) = argv.split_first() else {
+    let Some((program, arguments)) = argv.and_then(|argv| argv.split_first()) else {
         return Err(LabError::Choice(format!("{name} has no program to run")));
     };
+    let own = PathBuf::from(format!("/proc/self/fd/{}", own.as_raw_fd()));
     Supervisor {
-        folder: &folder,
+        own: &own,
         name,
         program,
         arguments,
@@ -87,7 +79,8 @@ pub async fn run(dir: &Path, name: &str) -> Result<(), LabError> {
 }
 
 struct Supervisor<'a> {
-    folder: &'a Folder,
+    /// The box's folder, by a path that no mount hides.
+    own: &'a Path,
     name: &'a str,
     program: &'a str,
     arguments: &'a [String],
@@ -101,7 +94,7 @@ impl Supervisor<'_> {
             listen(SignalKind::child())?,
             listen(SignalKind::terminate())?,
         );
-        let ready = self.folder.ready(self.name);
+        let ready = self.own.join(READY);
         while !ready.exists() {
             tokio::select! {
                 () = sleep(LOOK) => self.bury(),
@@ -178,7 +171,7 @@ impl Supervisor<'_> {
 
     fn note(&self) {
         let text = serde_json::to_vec(&self.state).unwrap_or_default();
-        if let Err(error) = write_whole(&self.folder.state(self.name), &text) {
+        if let Err(error) = write_whole(&self.own.join(STATE), &text) {
             eprintln!("{}: {error}", self.name);
         }
     }

@@ -10,6 +10,7 @@
 //! | [`folder`] | where everything lies; `lab.json` |
 //! | [`network`] | switches, cables, cards, shaping |
 //! | [`sandbox`], [`mounts`], [`init`] | a box: a process with namespaces of its own, its view, its supervisor |
+//! | [`storage`] | datastores that can be made to fail |
 //! | [`processes`] | the boxes that run, found by their mark |
 //! | [`config`], [`farm`] | the agents' and the manager's configuration; joining |
 //! | [`mod@up`], [`mod@down`], [`mod@status`], [`mod@exec`] | the commands |
@@ -32,6 +33,7 @@ pub mod processes;
 pub mod sandbox;
 pub mod spec;
 pub mod status;
+pub mod storage;
 pub mod up;
 
 pub use down::down;

@@ -7,7 +7,7 @@
 //! The mount points must exist on the machine: `up` makes them where they are missing. They stay, empty: the kernel
 //! would take the removal of a mount point for leave to unmount what other labs have mounted there.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use nix::unistd::sethostname;
 use crate::error::LabError;
 use crate::folder::{Description, Folder};
 use crate::plan::{Blade, DATASTORES};
+use crate::storage::{self, Served, Watch};
 
 /// Where datastores are mounted in a blade.
 pub const DATASTORE_ROOT: &str = "/datastores";
@@ -51,6 +52,10 @@ pub(crate) fn make_sources(
     }
     for name in DATASTORES {
         folder.make(&folder.datastore(&description.spec, name))?;
+        if description.spec.faulty_storage {
+            let path = folder.mode(&blade.name, name);
+            storage::make(&path).map_err(LabError::file("write", &path))?;
+        }
     }
     Ok(())
 }
@@ -60,39 +65,76 @@ pub(crate) fn datastore_point(name: &str) -> PathBuf {
     Path::new(DATASTORE_ROOT).join(name)
 }
 
-/// Sets up a blade's view. Must run in its own mount namespace, as number 1 of its pid namespace.
+/// Sets up a blade's view, which lasts as long as what is returned. Must run in its own mount namespace, as number 1 of
+/// its pid namespace.
 pub(crate) fn enter_blade(
     folder: &Folder,
     description: &Description,
     blade: &Blade,
-) -> Result<(), LabError> {
+) -> Result<Vec<Served>, LabError> {
     sethostname(&blade.name).map_err(LabError::system("set the blade's host name"))?;
     keep_to_ourselves()?;
     // All sources are opened first: a mount may hide the path of the next source.
-    let open = |path: PathBuf| fs::File::open(&path).map_err(LabError::file("open", &path));
-    let mut binds = Vec::new();
-    for name in DATASTORES {
-        binds.push((
-            open(folder.datastore(&description.spec, name))?,
-            datastore_point(name),
-        ));
-    }
-    for (point, name) in OWN {
-        binds.push((
-            open(folder.of_box(&blade.name).join(name))?,
-            PathBuf::from(point),
-        ));
-    }
+    let stores = DATASTORES.map(|name| Store::open(folder, description, blade, name));
+    let home = folder.of_box(&blade.name);
+    let own = OWN.map(|(point, name)| (open(&home.join(name)), point));
     mount_kind("tmpfs", Path::new(DATASTORE_ROOT), Some("size=1m,mode=755"))?;
-    for name in DATASTORES {
-        let point = datastore_point(name);
-        fs::create_dir(&point).map_err(LabError::file("make the folder", &point))?;
-    }
-    for (source, point) in &binds {
-        bind(source, point)?;
+    for (source, point) in own {
+        bind(&source?, Path::new(point))?;
     }
     mount_sys()?;
-    mount_kind("proc", Path::new("/proc"), None)
+    mount_kind("proc", Path::new("/proc"), None)?;
+    let mounted = stores.into_iter().map(|store| store?.mount());
+    Ok(mounted
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .flatten()
+        .collect())
+}
+
+/// A datastore that is to be mounted in a blade.
+struct Store {
+    source: File,
+    point: PathBuf,
+    /// How it behaves, where it can be made to fail.
+    watch: Option<Watch>,
+}
+
+impl Store {
+    fn open(
+        folder: &Folder,
+        description: &Description,
+        blade: &Blade,
+        name: &str,
+    ) -> Result<Self, LabError> {
+        let source = open(&folder.datastore(&description.spec, name))?;
+        let watch = description.spec.faulty_storage.then(|| {
+            let path = folder.mode(&blade.name, name);
+            Watch::open(&path).map_err(LabError::file("open", &path))
+        });
+        Ok(Self {
+            source,
+            point: datastore_point(name),
+            watch: watch.transpose()?,
+        })
+    }
+
+    fn mount(self) -> Result<Option<Served>, LabError> {
+        let Self {
+            source,
+            point,
+            watch,
+        } = self;
+        fs::create_dir(&point).map_err(LabError::file("make the folder", &point))?;
+        match watch {
+            None => bind(&source, &point).map(|()| None),
+            Some(watch) => storage::serve(source, &point, watch).map(Some),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, LabError> {
+    File::open(path).map_err(LabError::file("open", path))
 }
 
 /// Sets up the view of a box that is no blade: the machine's, with its own /proc.
@@ -109,7 +151,7 @@ fn keep_to_ourselves() -> Result<(), LabError> {
 }
 
 fn mount_sys() -> Result<(), LabError> {
-    let cgroups = fs::File::open(CGROUPS).ok();
+    let cgroups = File::open(CGROUPS).ok();
     mount_kind("sysfs", Path::new("/sys"), None)?;
     match cgroups {
         Some(cgroups) if Path::new(CGROUPS).exists() => bind(&cgroups, Path::new(CGROUPS)),
@@ -123,7 +165,7 @@ fn mount_kind(kind: &str, point: &Path, options: Option<&str>) -> Result<(), Lab
     ))
 }
 
-fn bind(source: &fs::File, point: &Path) -> Result<(), LabError> {
+fn bind(source: &File, point: &Path) -> Result<(), LabError> {
     let source = PathBuf::from(format!("/proc/self/fd/{}", source.as_raw_fd()));
     mount(
         Some(&source),

@@ -1,5 +1,6 @@
 //! `godwit lab status`: what of the lab is there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::init::State;
 use crate::network;
 use crate::plan::{Blade, DATASTORES, MANAGEMENT_CARD, MANAGER_BOX, SHARED_CARD};
 use crate::processes;
+use crate::storage::{self, Mode};
 
 /// How long a port may take to answer before it counts as closed.
 const KNOCK: Duration = Duration::from_millis(500);
@@ -89,6 +91,8 @@ pub struct BladeStatus {
     pub netns: String,
     /// Its cards.
     pub cards: [CardStatus; 2],
+    /// How its datastores behave; empty where they cannot be made to fail.
+    pub storage: BTreeMap<&'static str, Mode>,
     /// Its log.
     pub log: PathBuf,
 }
@@ -176,6 +180,7 @@ fn of_blade(description: &Description, folder: &Folder, blade: &Blade) -> BladeS
         bandwidth,
     };
     let bandwidth = description.spec.bandwidth;
+    let mode = |name| Some((name, storage::mode(folder.path(), &blade.name, name).ok()?));
     BladeStatus {
         name: blade.name.clone(),
         program: program(folder, &blade.name, is_alive),
@@ -188,6 +193,7 @@ fn of_blade(description: &Description, folder: &Folder, blade: &Blade) -> BladeS
             .count(),
         cores: blade.cores.clone(),
         netns: blade.netns.clone(),
+        storage: DATASTORES.into_iter().filter_map(mode).collect(),
         cards: [
             card(
                 MANAGEMENT_CARD,

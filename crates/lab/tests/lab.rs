@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::{TestLab, wait_for};
 use godwit_lab::folder::{Description, Folder};
 use godwit_lab::plan::Plan;
+use godwit_lab::storage::{self, Mode};
 use godwit_lab::up::Stop;
 use godwit_lab::{LabError, exec, network, processes, status};
 use godwit_net::Netns;
@@ -272,6 +273,38 @@ fn exit_statuses_come_through() {
     let error = exec(lab.dir(), "blade9", &["true".into()]).unwrap_err();
     assert!(error.to_string().contains("blade1, blade2"), "{error}");
     assert!(exec(lab.dir(), "blade1", &["/no/such".into()]).is_err());
+}
+
+#[test]
+fn storage_fails_for_one_blade_and_never_keeps_a_lab_from_going() {
+    let mut lab = TestLab::new();
+    lab.spec.faulty_storage = true;
+    lab.up().unwrap();
+    lab.say("blade1", "echo shared > /datastores/SAN1/x");
+    assert_eq!(lab.say("blade2", "cat /datastores/SAN1/x"), "shared");
+    storage::set(lab.dir(), "blade1", "SAN1", Mode::Cut).unwrap();
+    let failed = lab.shell("blade1", "cat /datastores/SAN1/x");
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("Input/output error"));
+    assert_eq!(lab.say("blade2", "cat /datastores/SAN1/x"), "shared");
+    lab.say("blade1", "ls /datastores/SAN2");
+    assert_eq!(
+        status(lab.dir()).unwrap().blades[0].storage["SAN1"],
+        Mode::Cut
+    );
+
+    // A process that hangs in the kernel must not keep the lab.
+    storage::set(lab.dir(), "blade1", "SAN1", Mode::Hang).unwrap();
+    lab.say("blade1", "cat /datastores/SAN1/x >/dev/null 2>&1 &");
+    lab.down();
+    assert_eq!(lab.left_over(), Vec::<String>::new());
+}
+
+#[test]
+fn storage_that_cannot_fail_says_so() {
+    let lab = TestLab::new();
+    lab.up().unwrap();
+    let error = storage::set(lab.dir(), "blade1", "SAN1", Mode::Cut).unwrap_err();
+    assert!(error.to_string().contains("--faulty-storage"), "{error}");
 }
 
 /// Not a test but a measurement: megabits per second of one connection from blade to blade on card 1.

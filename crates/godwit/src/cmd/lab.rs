@@ -8,6 +8,7 @@ use comfy_table::{Table, presets};
 use godwit_lab::folder::{Description, Folder};
 use godwit_lab::spec::Subnet;
 use godwit_lab::status::{BladeStatus, Status};
+use godwit_lab::storage::{self, Mode};
 use godwit_lab::up::Stop;
 use godwit_lab::{DEFAULT_DIR, LabError, Spec, network};
 use godwit_net::htb::Bandwidth;
@@ -24,6 +25,8 @@ pub enum LabCommand {
     Down(DownArgs),
     /// Run a command inside a blade
     Exec(ExecArgs),
+    /// Make a datastore fail for one blade (of a lab built with --faulty-storage)
+    Storage(StorageArgs),
     /// The first process of a box; started by `up`
     #[command(hide = true)]
     BoxInit(BoxInitArgs),
@@ -63,6 +66,9 @@ pub struct UpArgs {
     /// Folder for the datastores san1 and san2 [default: the lab's]
     #[arg(long, value_name = "DIR")]
     datastores: Option<PathBuf>,
+    /// Let blades see their datastores through a layer that can be made to fail (see `lab storage`)
+    #[arg(long)]
+    faulty_storage: bool,
 }
 
 /// How to take it down.
@@ -87,6 +93,19 @@ pub struct ExecArgs {
     command: Vec<String>,
 }
 
+/// Whose storage shall behave how.
+#[derive(Debug, clap::Args)]
+pub struct StorageArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// The blade, such as blade1
+    blade: String,
+    /// The datastore: SAN1 or SAN2
+    datastore: String,
+    /// ok, cut (every call fails), hang (every call waits), full or stale (old names and attributes); shown if left out
+    mode: Option<Mode>,
+}
+
 /// Which box to be the first process of.
 #[derive(Debug, clap::Args)]
 pub struct BoxInitArgs {
@@ -105,6 +124,7 @@ impl LabCommand {
             Self::Status(args) => blocking(move || show(&args.dir, json)).await,
             Self::Down(args) => blocking(move || down(&args)).await,
             Self::Exec(args) => exec(args).await,
+            Self::Storage(args) => blocking(move || behave(&args)).await,
             Self::BoxInit(args) => box_init(&args).await,
         };
         done.unwrap_or_else(|error| {
@@ -146,6 +166,7 @@ impl UpArgs {
             bandwidth: shaped.filter(|_| !self.unshaped),
             management: self.management_network.unwrap_or(usual.management),
             production: self.production_network.unwrap_or(usual.production),
+            faulty_storage: self.faulty_storage,
             datastores: self.datastores.as_deref().map(absolute).transpose()?,
             ..usual
         })
@@ -156,7 +177,8 @@ impl UpArgs {
         let networks = self.management_network.is_some() || self.production_network.is_some();
         let cards = self.mbit.is_some() || self.unshaped;
         let hosts = self.blades.is_some() || self.cores_per_blade.is_some();
-        if networks || cards || hosts || self.datastores.is_some() {
+        let storage = self.datastores.is_some() || self.faulty_storage;
+        if networks || cards || hosts || storage {
             return Ok(None);
         }
         let found = Folder::new(dir).description()?;
@@ -211,6 +233,15 @@ async fn exec(args: ExecArgs) -> Result<ExitCode, LabError> {
     .await
 }
 
+fn behave(args: &StorageArgs) -> Result<ExitCode, LabError> {
+    let dir = absolute(&args.dir.dir)?;
+    match args.mode {
+        Some(mode) => storage::set(&dir, &args.blade, &args.datastore, mode)?,
+        None => println!("{}", storage::mode(&dir, &args.blade, &args.datastore)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn box_init(args: &BoxInitArgs) -> Result<ExitCode, LabError> {
     godwit_lab::init::run(&args.dir.dir, &args.name).await?;
     Ok(ExitCode::SUCCESS)
@@ -245,6 +276,11 @@ fn show(dir: &Path, json: bool) -> Result<ExitCode, LabError> {
 fn text(status: &Status) -> String {
     let mut text = blades(&status.blades);
     text.push('\n');
+    for blade in &status.blades {
+        for (name, mode) in blade.storage.iter().filter(|(_, mode)| **mode != Mode::Ok) {
+            text += &format!("storage of {}: {name} behaves {mode}\n", blade.name);
+        }
+    }
     for datastore in &status.datastores {
         text += &format!(
             "datastore {}: {}\n",

@@ -29,7 +29,9 @@ impl TestLab {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
-        let temporary = tempfile::tempdir().unwrap();
+        // Where real labs live by default: below a folder of which each blade has its own.
+        fs::create_dir_all("/var/lib/godwit").unwrap();
+        let temporary = tempfile::tempdir_in("/var/lib/godwit").unwrap();
         let spec = Spec {
             prefix: format!("t{}{number}", base36(pid)),
             management: Subnet::new([10, octet(128 + pid % 120), octet(2 * number)]),
