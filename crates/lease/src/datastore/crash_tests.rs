@@ -202,6 +202,25 @@ fn a_link_that_takes_place_long_after_its_error_is_still_its_senders() {
 }
 
 #[test]
+fn a_failure_while_settling_settles_nothing() {
+    let scene = Scene::new();
+    let link = 4;
+    scene.destination.1.plan_fault(link, Fault::Failed);
+    let Err(ClaimError::Unknown { pending, .. }) = scene.activate() else {
+        panic!("its link may be on its way");
+    };
+    // Reading finds nothing yet, then writing fails. For a first attempt that would be certain.
+    scene.destination.1.plan_fault(1, Fault::Failed);
+    let again = scene.destination.0.settle(&scene.vm, *pending);
+    assert!(
+        matches!(again, Err(ClaimError::Unknown { .. })),
+        "{again:?}"
+    );
+    assert!(settled(&scene, again));
+    assert!(!won(&scene.void()));
+}
+
+#[test]
 fn an_error_that_says_it_was_never_tried_is_certain() {
     let scene = Scene::new();
     // The first operation lists the folder, the fourth writes the temporary file.

@@ -157,6 +157,15 @@ fn a_migration_is_committed_voided_or_given_back_in_turn() {
     assert!(matches!(lost, Err(ClaimError::Lost { winner }) if winner.owner == *b.owner()));
 
     let to = a.owner().host.clone();
+    let forged = Purpose::GiveBack {
+        to: c.owner().host.clone(),
+        migration,
+    };
+    let refused = refusal(c.claim(&vm, Epoch(3), forged));
+    assert!(
+        matches!(refused, Refusal::OutOfTurn { .. }),
+        "only its owner gives it back"
+    );
     assert_eq!(
         b.give_back(&vm, won, to, migration).expect("gives back"),
         Epoch(3)
@@ -189,6 +198,19 @@ fn a_migration_is_committed_voided_or_given_back_in_turn() {
             .expect("takes back")
             .epoch(),
         Epoch(4)
+    );
+}
+
+#[test]
+fn a_source_whose_qemu_is_gone_cannot_void() {
+    let (_datastore, vm) = vm();
+    let a = host("a");
+    let claim = start(&a, &vm, 1).expect("the first");
+    a.release(&vm, claim).expect("releases");
+    let refused = refusal(a.void(&vm, Epoch(2), MigrationId::random()));
+    assert!(
+        matches!(refused, Refusal::OutOfTurn { .. }),
+        "there is nothing to continue"
     );
 }
 

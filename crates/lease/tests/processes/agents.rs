@@ -1,7 +1,7 @@
 //! Agents that come and go while the keeper stays, and the other way round.
 
 use crate::support::{RunDir, alive, kill, next_exit, run, this_program, until};
-use godwit_lease::keeper::{Client, ExitStatus, KeeperEvent, KillSignal, Seen};
+use godwit_lease::keeper::{Client, ExitStatus, KeeperEvent, KillSignal, Seen, vm_process_gone};
 use std::{
     fs,
     path::Path,
@@ -122,5 +122,33 @@ pub fn a_replaced_keeper_is_noticed() {
         client.spawn(dir.script("exit 2")).await.expect("starts");
         let exit = next_exit(&mut exits).await;
         assert_eq!((exit.seq, exit.status), (1, ExitStatus::Code(2)));
+    });
+}
+
+/// An agent that was away while the keeper was replaced, and one exit came from the new one.
+pub fn a_number_of_a_former_keeper_hides_nothing() {
+    let dir = RunDir::new();
+    run(async {
+        let client = dir.client().await;
+        let mut exits = client.exits(Seen::default());
+        client.spawn(dir.script("exit 1")).await.expect("starts");
+        assert_eq!(next_exit(&mut exits).await.seq, 1);
+        let seen = exits.seen();
+        drop(exits);
+        client.shutdown(false).await.expect("ends");
+
+        let spawn = dir.script("exit 2");
+        client
+            .spawn(spawn.clone())
+            .await
+            .expect("a new keeper starts it");
+        until("it is gone", || {
+            vm_process_gone(dir.path(), spawn.vm).expect("locks work")
+        });
+        let mut exits = client.exits(seen);
+        let event = exits.next().await.expect("a keeper");
+        assert!(matches!(event, KeeperEvent::Replaced { .. }), "{event:?}");
+        let exit = next_exit(&mut exits).await;
+        assert_eq!((exit.seq, exit.vm), (1, spawn.vm));
     });
 }

@@ -199,14 +199,21 @@ pub fn a_second_keeper_is_refused() {
     run(async {
         let client = dir.client().await;
         let first = client.keeper().await.expect("answers");
-        let second = Command::new(this_program())
+        let mut second = Command::new(this_program())
             .args(["keeper", "--run-dir"])
             .arg(dir.path())
             .stderr(Stdio::piped())
-            .output()
-            .expect("runs");
-        let text = String::from_utf8_lossy(&second.stderr).into_owned();
-        assert_eq!(second.status.code(), Some(3), "{text}");
+            .spawn()
+            .expect("starts");
+        let mut status = None;
+        until("it has ended", || {
+            status = second.try_wait().expect("it is a child");
+            status.is_some()
+        });
+        let mut text = String::new();
+        let stderr = second.stderr.as_mut().expect("piped");
+        stderr.read_to_string(&mut text).expect("reads");
+        assert_eq!(status.and_then(|status| status.code()), Some(3), "{text}");
         let pid = dir.keeper_pid().expect("written down");
         assert!(
             text.contains(&format!("process {pid}")),
@@ -268,7 +275,7 @@ pub fn children_die_with_a_killed_keeper() {
         let client = dir.client().await;
         let mut vms = Vec::new();
         for _ in 0..3 {
-            let spawn = dir.script("trap '' TERM HUP INT; while :; do sleep 1000; done");
+            let spawn = dir.script("trap '' TERM HUP INT; exec sleep 1000");
             let vm = spawn.vm;
             vms.push((vm, client.spawn(spawn).await.expect("starts")));
         }

@@ -66,6 +66,10 @@ const TESTS: &[(&str, Test)] = &[
         agents::a_replaced_keeper_is_noticed,
     ),
     (
+        "a_number_of_a_former_keeper_hides_nothing",
+        agents::a_number_of_a_former_keeper_hides_nothing,
+    ),
+    (
         "many_processes_race_and_one_wins",
         race::many_processes_race_and_one_wins,
     ),
