@@ -116,6 +116,9 @@ async fn a_running_vm_moves_there_and_back() {
         destination.ticks(vm.id).await;
 
         let receipt = view.receipt.expect("a receipt");
+        if std::env::var_os("GODWIT_TEST_SHOW").is_some() {
+            println!("{}{}", source.log(), destination.log());
+        }
         println!("{}", serde_json::to_string_pretty(&receipt).unwrap());
         let blackout = receipt.blackout.expect("measured");
         assert!(

@@ -101,7 +101,9 @@ pub enum Activity {
 }
 
 impl Activity {
-    fn shown(&self) -> VmState {
+    /// The same for those who look.
+    #[must_use]
+    pub fn shown(&self) -> VmState {
         match self {
             Self::Running => VmState::Running,
             Self::Paused => VmState::Paused,
@@ -141,7 +143,7 @@ impl Actor {
         let home = match host.home(&definition) {
             Ok(home) => home,
             Err(error) => {
-                host.registry.close(definition.id);
+                host.registry.close(definition.id, &slot);
                 return Err(error);
             }
         };
@@ -242,6 +244,7 @@ impl Actor {
         self.host.records.remove(self.definition.id).await;
         self.slot.show_monitor(None);
         self.host.board.forget(self.definition.id);
+        self.host.registry.close(self.definition.id, &self.slot);
     }
 
     async fn run(mut self, mut state: State) {
@@ -252,7 +255,7 @@ impl Actor {
                 State::Left => break,
             };
         }
-        self.host.registry.close(self.definition.id);
+        self.host.registry.close(self.definition.id, &self.slot);
     }
 
     async fn stopped_turn(&mut self, unreleased: Option<Claim>) -> State {
@@ -288,8 +291,6 @@ impl Actor {
             }
             Message::Forget(reply) => {
                 self.leave().await;
-                // The address goes first: whoever waits will want it.
-                self.host.registry.close(self.definition.id);
                 drop(reply.send(Ok(())));
                 return State::Left;
             }

@@ -28,12 +28,12 @@ pub async fn define(host: &Arc<Host>, request: DefineRequest) -> Answer<VmView> 
     let home = match host.home(definition) {
         Ok(home) => home,
         Err(error) => {
-            host.registry.close(definition.id);
+            host.registry.close(definition.id, &slot);
             return Err(error);
         }
     };
     if let Err(error) = make(host, &request, &home).await {
-        host.registry.close(definition.id);
+        host.registry.close(definition.id, &slot);
         return Err(error);
     }
     let actor = Actor::new(host, request.definition, slot, VmState::Stopped)?;

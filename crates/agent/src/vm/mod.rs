@@ -94,9 +94,14 @@ impl Registry {
         Some(Slot { inbox, monitor })
     }
 
-    /// Takes the address away: the actor's last act.
-    pub fn close(&self, vm: VmId) {
-        self.lock().remove(&vm);
+    /// Takes an address away: the VM is no longer here. Twice does no harm, also when the VM has
+    /// come back meanwhile and has a new one.
+    pub fn close(&self, vm: VmId, slot: &Slot) {
+        let mut handles = self.lock();
+        let same = |handle: &Handle| Arc::ptr_eq(&handle.monitor, &slot.monitor);
+        if handles.get(&vm).is_some_and(same) {
+            handles.remove(&vm);
+        }
     }
 
     /// The monitor of a VM that has a QEMU.
@@ -167,4 +172,26 @@ pub async fn load(host: &Arc<Host>, vm: VmId) -> Answer<()> {
         ready.spawn();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_is_given_once_and_closed_by_its_owner_only() {
+        let registry = Registry::default();
+        let vm = VmId::random();
+        let former = registry.open(vm).unwrap();
+        assert!(registry.open(vm).is_none());
+        registry.close(vm, &former);
+        let _latter = registry.open(vm).unwrap();
+        registry.close(vm, &former);
+        assert!(registry.open(vm).is_none(), "the new owner keeps it");
+        let error = registry
+            .ask(VmId::random(), Message::Delete)
+            .await
+            .unwrap_err();
+        assert_eq!(error.code, godwit_api::error::ErrorCode::NotFound);
+    }
 }

@@ -66,17 +66,8 @@ pub async fn while_up(
         PowerRequest::Resume => machine.monitor.cont().await.told(ErrorCode::Internal),
     };
     actor.look(machine, activity).await;
-    actor.show_up(machine, shown(activity));
+    actor.show_up(machine, activity.shown());
     drop(reply.send(done.map(|()| actor.view())));
-}
-
-fn shown(activity: &Activity) -> VmState {
-    match activity {
-        Activity::Running => VmState::Running,
-        Activity::Paused => VmState::Paused,
-        Activity::IoError => VmState::IoError,
-        Activity::Stopping { .. } => VmState::Stopping,
-    }
 }
 
 async fn stop(

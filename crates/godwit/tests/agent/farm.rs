@@ -213,7 +213,7 @@ impl TestHost {
         let child = Command::new(env!("CARGO_BIN_EXE_godwit"))
             .args(["agent", "run", "--config"])
             .arg(self.dir.join("agent.toml"))
-            .env("RUST_LOG", "info,godwit_agent=debug")
+            .env("GODWIT_LOG", "info,godwit_agent=debug")
             .stdin(Stdio::null())
             .stderr(log.expect("a log"))
             .spawn();

@@ -15,6 +15,7 @@ use godwit_model::migration::Outcome;
 use godwit_model::migration::destination::{Effect, Event};
 use godwit_model::migration::receipt::CpuCost;
 use godwit_model::units::MonoNs;
+use godwit_model::vm::VmState;
 use godwit_qemu::monitor::Announce;
 use godwit_qemu::qmp::EventKind;
 use godwit_qemu::usage::ProcessUsage;
@@ -80,7 +81,15 @@ impl Incoming<'_> {
         if let Err(error) = self.qemu.monitor.announce_self(Announce::default()).await {
             tracing::warn!(vm = %self.actor.definition.id, %error, "not announced");
         }
-        let cpu = self.cpu();
+        let (cpu, pid) = (self.cpu(), self.qemu.process.pid());
+        let epoch = self.request.epoch;
+        self.actor.show(|view| {
+            view.state = VmState::Running;
+            view.epoch = Some(epoch);
+            view.newest_epoch = Some(epoch);
+            view.pid = Some(pid);
+            view.migration = None;
+        });
         self.tracker.show(|view| {
             view.resumed = Some(resumed);
             view.cpu = cpu;

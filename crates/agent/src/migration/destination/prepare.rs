@@ -49,7 +49,6 @@ pub(super) async fn prepare(host: &Arc<Host>, request: &IncomingRequest) -> Answ
         }),
         Err(error) => {
             actor.leave().await;
-            host.registry.close(vm);
             Err(error)
         }
     }

@@ -1,5 +1,6 @@
 //! What the source's machine wants done, done.
 
+use super::super::Tracker;
 use super::super::claiming::Claiming;
 use super::{Outgoing, receipt};
 use crate::answer::{Answer, Tell, unavailable};
@@ -8,6 +9,7 @@ use godwit_api::agent::Phase;
 use godwit_api::error::ErrorCode;
 use godwit_lease::{Purpose, write_definition};
 use godwit_model::migration::Outcome;
+use godwit_model::migration::receipt::Receipt;
 use godwit_model::migration::source::{Effect, Event};
 use godwit_net::clock::now;
 use godwit_qemu::monitor::Monitor;
@@ -138,40 +140,26 @@ impl Outgoing<'_> {
         }
     }
 
-    /// Records, views, receipt; whether the VM has moved.
-    pub(super) async fn finish(&mut self, outcome: Outcome) -> bool {
-        let moved = outcome == Outcome::Moved;
-        if moved {
+    /// Clears up and writes the receipt.
+    pub(super) async fn finish(&mut self, outcome: Outcome) -> Finished {
+        if outcome == Outcome::Moved {
             crate::vm::launch::clear(&self.actor.host, &self.actor.definition).await;
             self.course.ended_cleanup = Some(now());
             self.ask_for_last_view().await;
         } else {
             self.stay().await;
         }
-        let receipt = receipt::write(self, outcome.clone());
-        let (kind, text) = match &outcome {
-            Outcome::Moved => (
-                "vm.migrated",
-                format!(
-                    "moved to {} in {:.1} s",
-                    self.request.destination.id,
-                    receipt.total_ms() / 1000.0
-                ),
-            ),
+        let receipt = receipt::write(self, outcome);
+        let (kind, text) = match &receipt.outcome {
+            Outcome::Moved => {
+                let seconds = receipt.total_ms() / 1000.0;
+                let to = &receipt.destination;
+                ("vm.migrated", format!("moved to {to} in {seconds:.1} s"))
+            }
             Outcome::Stayed { reason } => ("vm.migration_failed", format!("stays here: {reason}")),
         };
         self.actor.event(kind, text);
-        self.tracker.show(|view| {
-            view.phase = if moved { Phase::Running } else { Phase::Stayed };
-            view.detail = match &outcome {
-                Outcome::Moved => String::new(),
-                Outcome::Stayed { reason } => reason.clone(),
-            };
-            view.cpu = receipt.source_cpu;
-            view.outcome = Some(outcome);
-            view.receipt = Some(receipt);
-        });
-        moved
+        Finished(receipt)
     }
 
     /// The VM stays: what was written down of the migration is taken back.
@@ -206,6 +194,29 @@ impl Outgoing<'_> {
         {
             self.course.destination = Some(Box::new(view));
         }
+    }
+}
+
+/// A migration that has come to its end and is not shown so yet.
+pub(super) struct Finished(Receipt);
+
+impl Finished {
+    /// Whether the VM is gone from here.
+    pub fn has_moved(&self) -> bool {
+        self.0.outcome == Outcome::Moved
+    }
+
+    /// Shows the end.
+    pub fn show(self, tracker: &Tracker) {
+        tracker.show(|view| {
+            (view.phase, view.detail) = match &self.0.outcome {
+                Outcome::Moved => (Phase::Running, String::new()),
+                Outcome::Stayed { reason } => (Phase::Stayed, reason.clone()),
+            };
+            view.cpu = self.0.source_cpu;
+            view.outcome = Some(self.0.outcome.clone());
+            view.receipt = Some(self.0);
+        });
     }
 }
 

@@ -25,6 +25,7 @@ pub use effects::make_run;
 use godwit_api::agent::{MigrationView, OutgoingRequest, Phase, Role};
 use godwit_api::error::ErrorCode;
 use godwit_lease::{Claim, Purpose};
+use godwit_model::migration::Outcome;
 use godwit_model::migration::source::{Event, Rules, Source};
 use godwit_model::units::Bytes;
 use godwit_model::vm::VmState;
@@ -231,29 +232,40 @@ impl<'a> Outgoing<'a> {
     }
 
     async fn until_the_end(mut self, first: Vec<Event>) -> State {
-        let moved = self.drive(first).await;
-        if moved {
-            self.actor.leave().await;
-            return State::Left;
-        }
-        let problem = self.problem.take();
-        self.actor.show(|view| view.problem = problem);
-        let Some(claim) = self.claim else {
-            // The machine ends here only before the release or after a won claim.
-            tracing::error!(vm = %self.actor.definition.id, "a VM stays without a claim: a defect; it is killed");
-            let _ =
-                launch::destroy(&self.actor.host, &self.actor.definition, &self.qemu.process).await;
-            self.actor.leave().await;
-            return State::Left;
+        let outcome = self.drive(first).await;
+        let end = self.finish(outcome).await;
+        let Self {
+            actor,
+            qemu,
+            claim,
+            tracker,
+            problem,
+            ..
+        } = self;
+        let state = match claim {
+            _ if end.has_moved() => leave(actor).await,
+            Some(claim) => {
+                actor.show(|view| view.problem = problem);
+                let machine = Box::new(Machine::new(qemu, claim));
+                let mut activity = Activity::Paused;
+                actor.look(&machine, &mut activity).await;
+                actor.show_up(&machine, activity.shown());
+                State::Up { machine, activity }
+            }
+            None => {
+                // The machine ends here only before the release or after a won claim.
+                tracing::error!(vm = %actor.definition.id, "a VM stays without a claim, a defect: it is killed");
+                let _ = launch::destroy(&actor.host, &actor.definition, &qemu.process).await;
+                leave(actor).await
+            }
         };
-        let machine = Box::new(Machine::new(self.qemu, claim));
-        let mut activity = Activity::Paused;
-        self.actor.look(&machine, &mut activity).await;
-        State::Up { machine, activity }
+        // Last: whoever sees the end may rely on everything else.
+        end.show(&tracker);
+        state
     }
 
-    /// From the first event to the end; whether the VM has moved.
-    async fn drive(&mut self, mut own_events: Vec<Event>) -> bool {
+    /// From the first event to the end.
+    async fn drive(&mut self, mut own_events: Vec<Event>) -> Outcome {
         let rules = Rules {
             epoch: self.request.epoch,
         };
@@ -272,8 +284,8 @@ impl<'a> Outgoing<'a> {
             for effect in effects {
                 own_events.extend(self.carry_out(effect).await);
             }
-            if let Source::Ended(outcome) = self.state.clone() {
-                return self.finish(outcome).await;
+            if let Source::Ended(outcome) = &self.state {
+                return outcome.clone();
             }
         }
     }
@@ -525,6 +537,11 @@ impl<'a> Outgoing<'a> {
             _ => None,
         }
     }
+}
+
+async fn leave(actor: &mut Actor) -> State {
+    actor.leave().await;
+    State::Left
 }
 
 async fn relay_event(events: &mut Option<Events>) -> Option<RelayEvent> {
