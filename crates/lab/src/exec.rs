@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
 use std::thread;
 
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
@@ -27,8 +27,21 @@ pub fn exec(dir: &Path, name: &str, argv: &[String]) -> Result<ExitStatus, LabEr
 ///
 /// # Errors
 /// As [`exec`].
-pub fn output(dir: &Path, name: &str, argv: &[String]) -> Result<std::process::Output, LabError> {
+pub fn output(dir: &Path, name: &str, argv: &[String]) -> Result<Output, LabError> {
     run(dir, name, argv, Command::output)
+}
+
+/// Like [`output`], with a secret in the command's environment.
+pub(crate) fn output_with_secret(
+    dir: &Path,
+    name: &str,
+    argv: &[String],
+    variable: &str,
+    secret: &str,
+) -> Result<Output, LabError> {
+    run(dir, name, argv, |command| {
+        command.env(variable, secret).output()
+    })
 }
 
 /// The exit status as a shell would give it: 128 and the signal's number when a signal ended the command.

@@ -18,6 +18,8 @@ use crate::up::{Progress, Stop};
 
 /// How long the manager, and then the agents, may take to answer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Where `godwit agent join` looks for its token.
+const JOIN_TOKEN: &str = "GODWIT_JOIN_TOKEN";
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How to reach the lab's manager.
@@ -102,14 +104,12 @@ pub(crate) async fn join(
         .await
         .map_err(|error| LabError::Manager(error.to_string()))?;
     let mut argv = command.to_vec();
-    argv.extend([
-        "--manager".into(),
-        access.address.to_string(),
-        "--token".into(),
-        token.token,
-    ]);
+    argv.extend(["--manager".into(), access.address.to_string()]);
     let (dir, name) = (folder.path().to_owned(), blade.name.clone());
-    let output = tokio::task::spawn_blocking(move || exec::output(&dir, &name, &argv)).await;
+    let output = tokio::task::spawn_blocking(move || {
+        exec::output_with_secret(&dir, &name, &argv, JOIN_TOKEN, &token.token)
+    })
+    .await;
     let output = output.map_err(|error| LabError::Manager(error.to_string()))??;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -93,7 +93,8 @@ pub struct Programs {
     pub init: Vec<String>,
     /// What runs in each blade.
     pub agent: Vec<String>,
-    /// Run in each blade before its agent's first start, with `--manager URL --token TOKEN`.
+    /// Run in each blade before its agent's first start, with `--manager ADDRESS` and the token in
+    /// the environment, GODWIT_JOIN_TOKEN, where other users of the machine cannot see it.
     pub join: Option<Vec<String>>,
     /// What runs as the manager; none leaves the farm without one.
     pub manager: Option<Vec<String>>,
@@ -111,9 +112,9 @@ impl Programs {
         let config = dir.join("manager.toml").display().to_string();
         Self {
             init: call(&["lab", "box-init"]),
-            agent: call(&["agent"]),
+            agent: call(&["agent", "run"]),
             join: Some(call(&["agent", "join"])),
-            manager: Some(call(&["manager", "--config", &config])),
+            manager: Some(call(&["manager", "run", "--config", &config])),
         }
     }
 }

@@ -4,15 +4,15 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use comfy_table::{Table, presets};
 use godwit_lab::folder::{Description, Folder};
 use godwit_lab::spec::Subnet;
-use godwit_lab::status::{BladeStatus, Status};
 use godwit_lab::storage::{self, Mode};
 use godwit_lab::up::Stop;
 use godwit_lab::{DEFAULT_DIR, LabError, Spec, network};
 use godwit_net::htb::Bandwidth;
 use tokio::signal::unix::{SignalKind, signal};
+
+mod show;
 
 /// Build, look at, use and take down a farm in one box.
 #[derive(Debug, clap::Subcommand)]
@@ -63,6 +63,9 @@ pub struct UpArgs {
     /// Network of VMs and migration [default: 192.168.1.0/24]
     #[arg(long, value_name = "NETWORK")]
     production_network: Option<Subnet>,
+    /// First letters of its interfaces' names; a second lab needs others, and other networks [default: gw]
+    #[arg(long)]
+    prefix: Option<String>,
     /// Folder for the datastores san1 and san2 [default: the lab's]
     #[arg(long, value_name = "DIR")]
     datastores: Option<PathBuf>,
@@ -166,6 +169,7 @@ impl UpArgs {
             bandwidth: shaped.filter(|_| !self.unshaped),
             management: self.management_network.unwrap_or(usual.management),
             production: self.production_network.unwrap_or(usual.production),
+            prefix: self.prefix.unwrap_or(usual.prefix),
             faulty_storage: self.faulty_storage,
             datastores: self.datastores.as_deref().map(absolute).transpose()?,
             ..usual
@@ -174,7 +178,8 @@ impl UpArgs {
 
     /// When nothing was chosen and a lab is up, its own choices.
     fn of_lab_that_is_up(&self, dir: &Path) -> Result<Option<Spec>, LabError> {
-        let networks = self.management_network.is_some() || self.production_network.is_some();
+        let names = self.management_network.is_some() || self.production_network.is_some();
+        let networks = names || self.prefix.is_some();
         let cards = self.mbit.is_some() || self.unshaped;
         let hosts = self.blades.is_some() || self.cores_per_blade.is_some();
         let storage = self.datastores.is_some() || self.faulty_storage;
@@ -264,91 +269,13 @@ fn show(dir: &Path, json: bool) -> Result<ExitCode, LabError> {
             text.expect("a status holds text and numbers only, which always become JSON")
         );
     } else {
-        print!("{}", text(&status));
+        print!("{}", show::text(&status));
     }
     Ok(if status.is_up() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn text(status: &Status) -> String {
-    let mut text = blades(&status.blades);
-    text.push('\n');
-    for blade in &status.blades {
-        for (name, mode) in blade.storage.iter().filter(|(_, mode)| **mode != Mode::Ok) {
-            text += &format!("storage of {}: {name} behaves {mode}\n", blade.name);
-        }
-    }
-    for datastore in &status.datastores {
-        text += &format!(
-            "datastore {}: {}\n",
-            datastore.name,
-            datastore.path.display()
-        );
-    }
-    if let Some(manager) = &status.manager {
-        let answers = if manager.answers {
-            "answers"
-        } else {
-            "DOES NOT ANSWER"
-        };
-        text += &format!(
-            "manager: https://{} {answers}; log {}\n",
-            manager.address,
-            manager.log.display()
-        );
-        text += "\nTo use it:\n";
-        text += &format!("  export GODWIT_MANAGER={}\n", manager.address);
-        text += &format!("  export GODWIT_CA={}\n", manager.ca.display());
-        text += &format!("  export GODWIT_TOKEN_FILE={}\n", manager.token.display());
-    }
-    text
-}
-
-fn blades(blades: &[BladeStatus]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header([
-        "BLADE",
-        "PID",
-        "AGENT",
-        "STARTS",
-        "VMS",
-        "CORES",
-        "MANAGEMENT",
-        "VM, MIGRATION",
-        "RATE",
-        "LOG",
-    ]);
-    for blade in blades {
-        let [management, shared] = &blade.cards;
-        let agent = match (blade.program.program, blade.answers) {
-            (_, true) => "up",
-            (Some(_), false) => "starting",
-            (None, false) => "DOWN",
-        };
-        let cores: Vec<String> = blade.cores.iter().map(ToString::to_string).collect();
-        let rate = shared
-            .bandwidth
-            .map(|rate| format!("{} Mb/s", rate.bits_per_second() / 1_000_000));
-        table.add_row([
-            blade.name.clone(),
-            blade
-                .pid
-                .map_or_else(|| "none".into(), |pid| pid.to_string()),
-            agent.into(),
-            blade.program.starts.to_string(),
-            blade.vms.to_string(),
-            cores.join(","),
-            management.address.to_string(),
-            shared.address.to_string(),
-            rate.unwrap_or_else(|| "unshaped".into()),
-            blade.log.display().to_string(),
-        ]);
-    }
-    format!("{}\n", table.trim_fmt())
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use fuser::{
     ReplyEntry, ReplyLock, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
 };
 
-use super::layer::{Changes, Layer, conflict, lock};
+use super::layer::{Changes, Layer};
+use super::locks::{conflict, lock};
 
 /// The kernel asks again each time.
 const NO_CACHE: Duration = Duration::ZERO;

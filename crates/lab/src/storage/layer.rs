@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{FileAttr, FileType};
-use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, fcntl};
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statvfs::{Statvfs, statvfs};
 use nix::unistd::linkat;
 
@@ -378,22 +378,6 @@ impl Layer {
         self.pass()?;
         self.file(handle).cloned()
     }
-}
-
-/// Takes, or gives back, a lock of the open file, at once or not at all.
-pub(super) fn lock(file: &File, wanted: &libc::flock, wait: bool) -> Answer<()> {
-    let call = if wait {
-        FcntlArg::F_OFD_SETLKW(wanted)
-    } else {
-        FcntlArg::F_OFD_SETLK(wanted)
-    };
-    fcntl(file, call).map(drop).map_err(|error| error as i32)
-}
-
-/// The lock that is in the way of the one that is wanted, if any.
-pub(super) fn conflict(file: &File, mut wanted: libc::flock) -> Answer<libc::flock> {
-    fcntl(file, FcntlArg::F_OFD_GETLK(&mut wanted)).map_err(|error| error as i32)?;
-    Ok(wanted)
 }
 
 fn options(flags: i32) -> OpenOptions {

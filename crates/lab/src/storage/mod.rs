@@ -16,6 +16,7 @@
 
 mod fuse;
 mod layer;
+mod locks;
 mod memory;
 mod mode;
 mod nodes;

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use super::layer::{conflict, lock};
+use super::locks::{conflict, lock};
 use super::*;
 
 /// Two blades' views of one datastore.
