@@ -255,3 +255,35 @@ async fn strangers_and_garbage_get_nothing() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(a.client.stats().await.unwrap().cpu_seconds > 0.0);
 }
+
+/// By hand, with a golden image: `GODWIT_TEST_IMAGE=… cargo test --test agent golden -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a golden image; measures, and asserts little"]
+async fn a_golden_guest_moves_quickly() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let image = std::env::var("GODWIT_TEST_IMAGE").expect("the path of a golden image");
+    let farm = Farm::start().await;
+    let vm = farm.clone_of(image.as_ref(), "golden").await;
+    let start = PowerRequest::Start {
+        epoch: Epoch::FIRST,
+    };
+    farm.a().client.power(vm.id, &start).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    for round in 0..6 {
+        let view = farm.migrate(&vm, round % 2, round as u64 + 2).await;
+        assert_eq!(view.outcome, Some(Outcome::Moved), "{view:?}");
+        let receipt = view.receipt.unwrap();
+        println!(
+            "total {:.0} ms, {:?}, {} in {} rounds, blackout {:?}, QEMU says {:?}, CPU {:?} {:?}",
+            receipt.total_ms(),
+            receipt.phases,
+            receipt.wire_bytes,
+            receipt.rounds,
+            receipt.blackout,
+            receipt.qemu_downtime_ms,
+            receipt.source_cpu,
+            receipt.destination_cpu
+        );
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+}

@@ -9,13 +9,13 @@
 //! ```
 //! The epoch is released when the process is gone, and not before.
 
-use super::launch::{self, Qemu};
+use super::launch;
 use super::machine::RunFiles;
-use super::{Message, Reply, Slot, delete, power};
+pub use super::state::{Activity, Machine, State};
+use super::{Message, Slot, delete, power};
 use crate::answer::{Answer, conflict, tell, whole};
 use crate::host::Host;
 use crate::migration::source;
-use crate::processes::Process;
 use crate::record::{MigrationRecord, VmRecord};
 use crate::timings;
 use godwit_api::agent::{VmSockets, VmView};
@@ -23,95 +23,11 @@ use godwit_api::error::ErrorCode;
 use godwit_lease::{Claim, VmHome};
 use godwit_model::ids::MigrationId;
 use godwit_model::vm::{VmDefinition, VmState};
-use godwit_qemu::monitor::{Monitor, RunState};
+use godwit_qemu::monitor::RunState;
 use godwit_qemu::qmp::{Event, EventKind};
 use std::future::pending;
 use std::sync::Arc;
-use tokio::sync::broadcast;
 use tokio::time::Instant;
-
-/// A QEMU that this host may run, and what it takes to do so.
-pub struct Machine {
-    /// The right to run it.
-    pub claim: Claim,
-    /// The process.
-    pub process: Process,
-    /// Its monitor.
-    pub monitor: Monitor,
-    /// What happens in it.
-    pub events: broadcast::Receiver<Event>,
-}
-
-impl Machine {
-    /// A QEMU with the claim it runs by.
-    #[must_use]
-    pub fn new(qemu: Qemu, claim: Claim) -> Self {
-        Self {
-            claim,
-            process: qemu.process,
-            monitor: qemu.monitor,
-            events: qemu.events,
-        }
-    }
-
-    /// The QEMU and the claim, apart.
-    pub fn split(self) -> (Qemu, Claim) {
-        let qemu = Qemu {
-            process: self.process,
-            monitor: self.monitor,
-            events: self.events,
-        };
-        (qemu, self.claim)
-    }
-}
-
-/// What the VM does, with what belongs to it.
-pub enum State {
-    /// No QEMU. The claim is one that could not be released yet.
-    Stopped {
-        /// To be released when the storage answers.
-        unreleased: Option<Claim>,
-    },
-    /// A QEMU.
-    Up {
-        /// It.
-        machine: Box<Machine>,
-        /// What the guest does.
-        activity: Activity,
-    },
-    /// The VM is no longer here: the actor ends.
-    Left,
-}
-
-/// What a guest with a QEMU does.
-pub enum Activity {
-    /// It runs.
-    Running,
-    /// An operator paused it.
-    Paused,
-    /// A disk answered with an error.
-    IoError,
-    /// It was asked to power off.
-    Stopping {
-        /// When it is killed.
-        until: Instant,
-        /// Who waits for the end.
-        waiting: Vec<Reply<VmView>>,
-    },
-}
-
-impl Activity {
-    /// The same for those who look.
-    #[must_use]
-    pub fn shown(&self) -> VmState {
-        match self {
-            Self::Running => VmState::Running,
-            Self::Paused => VmState::Paused,
-            Self::IoError => VmState::IoError,
-            Self::Stopping { .. } => VmState::Stopping,
-        }
-    }
-}
 
 /// See the module's description.
 pub struct Actor {

@@ -9,6 +9,7 @@ pub mod launch;
 pub mod machine;
 mod power;
 pub mod requirements;
+pub mod state;
 
 use crate::answer::{Answer, conflict, not_found};
 use crate::host::Host;

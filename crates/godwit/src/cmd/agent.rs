@@ -62,6 +62,9 @@ impl AgentCommand {
 }
 
 async fn run(path: &Path) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
+    // A relay that has died must not take the agent with it: commands to it go through a pipe.
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     let config = AgentConfig::load(path)?;
     let exe = std::env::current_exe()?;
     // Taken before anything is begun: an early signal must not be lost.

@@ -3,16 +3,17 @@
 use godwit_api::agent::client::AgentClient;
 use godwit_api::agent::{
     Changes, DefineRequest, DiskSource, IncomingRequest, MigrationOptions, MigrationView,
-    OutgoingRequest, PeerRef, Phase, PowerRequest, VmView,
+    OutgoingRequest, PeerRef, Phase, PowerRequest, TemplateFile, TemplateRequest, VmView,
 };
 use godwit_api::http::CallError;
 use godwit_model::epoch::Epoch;
 use godwit_model::host::PROTOCOL_VERSION;
-use godwit_model::ids::{HostId, MigrationId, VmId};
+use godwit_model::ids::{HostId, MigrationId, TemplateId, VmId};
+use godwit_model::seed::Seed;
 use godwit_model::units::Bytes;
 use godwit_model::vm::{
-    Boot, DEFAULT_CPU_MODEL, DEFAULT_MACHINE, Disk, DiskFormat, HARDWARE_VERSION, VmDefinition,
-    VmState,
+    Boot, DEFAULT_CPU_MODEL, DEFAULT_MACHINE, Disk, DiskFormat, HARDWARE_VERSION, Medium,
+    VmDefinition, VmState,
 };
 use godwit_tls::{Ca, Identity, KeyedCert, SubjectNames};
 use std::fs;
@@ -73,12 +74,9 @@ impl Farm {
         self.folder.path().join("SAN1")
     }
 
-    /// A guest that ticks: defined at the first host, not started.
-    pub async fn define(&self, name: &str) -> VmDefinition {
-        let image = self.folder.path().join("ticker.raw");
-        fs::write(&image, ticker()).expect("the guest's disk");
+    fn definition(&self, name: &str) -> VmDefinition {
         let id = VmId::random();
-        let definition = VmDefinition {
+        VmDefinition {
             id,
             name: name.into(),
             hardware: HARDWARE_VERSION,
@@ -99,7 +97,14 @@ impl Farm {
             address: None,
             template: None,
             notes: String::new(),
-        };
+        }
+    }
+
+    /// A guest that ticks: defined at the first host, not started.
+    pub async fn define(&self, name: &str) -> VmDefinition {
+        let image = self.folder.path().join("ticker.raw");
+        fs::write(&image, ticker()).expect("the guest's disk");
+        let definition = self.definition(name);
         let request = DefineRequest {
             definition: definition.clone(),
             disks: vec![DiskSource::Import { path: image }],
@@ -107,6 +112,52 @@ impl Farm {
         };
         let view = self.a().client.define(&request).await.expect("defines");
         assert_eq!(view.state, VmState::Stopped);
+        definition
+    }
+
+    /// A linked clone of an image, made a template first: 512 MB, not started.
+    pub async fn clone_of(&self, image: &Path, name: &str) -> VmDefinition {
+        let template = TemplateFile {
+            id: TemplateId::random(),
+            name: "golden".into(),
+            memory: Bytes::mib(512),
+            vcpus: 1,
+            disk_size: Bytes::gib(10),
+            notes: String::new(),
+        };
+        let request = TemplateRequest {
+            datastore: "SAN1".into(),
+            image: image.to_owned(),
+            template,
+        };
+        self.a()
+            .client
+            .put_template(&request)
+            .await
+            .expect("a template");
+        let mut definition = self.definition(name);
+        definition.memory = Bytes::mib(512);
+        definition.disks[0].size = Bytes::gib(10);
+        definition.media = vec![Medium {
+            datastore: "SAN1".into(),
+            path: format!("vms/{}/seed.iso", definition.id),
+        }];
+        let request = DefineRequest {
+            definition: definition.clone(),
+            disks: vec![DiskSource::Linked {
+                datastore: "SAN1".into(),
+                template: "golden".into(),
+            }],
+            seed: Some(Seed {
+                instance_id: definition.id.to_string(),
+                hostname: name.into(),
+                addresses: vec![],
+                gateway: None,
+                dns: vec![],
+                mac: None,
+            }),
+        };
+        self.a().client.define(&request).await.expect("defines");
         definition
     }
 

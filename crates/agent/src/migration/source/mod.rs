@@ -10,27 +10,25 @@
 //! machine gives after a won claim, does.
 
 mod effects;
+mod events;
+mod prepare;
 mod receipt;
 
 use super::claiming::{Claimed, Claiming};
 use super::peer::{News, PeerWatch};
-use super::{Control, Tracker, clock, first_view, relays};
-use crate::answer::{Answer, Tell, conflict};
-use crate::record::MigrationRecord;
+use super::{Tracker, first_view};
 use crate::timings;
 use crate::vm::actor::{Activity, Actor, Machine, State};
 use crate::vm::launch::{self, Qemu};
 use crate::vm::{Message, Reply};
 pub use effects::make_run;
 use godwit_api::agent::{MigrationView, OutgoingRequest, Phase, Role};
-use godwit_api::error::ErrorCode;
-use godwit_lease::{Claim, Purpose};
+use godwit_lease::Claim;
 use godwit_model::migration::Outcome;
 use godwit_model::migration::source::{Event, Rules, Source};
-use godwit_model::units::Bytes;
 use godwit_model::vm::VmState;
-use godwit_qemu::monitor::{MigrationInfo, MigrationSettings};
-use godwit_qemu::qmp::{EventKind, QmpError, StreamState};
+use godwit_qemu::monitor::MigrationInfo;
+use godwit_qemu::qmp::QmpError;
 use godwit_stream::{Event as RelayEvent, Events, SourceRelay};
 use receipt::Course;
 use std::future::pending;
@@ -73,7 +71,7 @@ pub async fn run(
     request: OutgoingRequest,
     reply: Reply<MigrationView>,
 ) -> State {
-    let prepared = prepare(actor, &machine, &activity, &request).await;
+    let prepared = prepare::prepare(actor, &machine, &activity, &request).await;
     let (tracker, relay, events) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -108,96 +106,6 @@ pub async fn resume(
     outgoing.state = Source::Released;
     let reason = "the agent was restarted in the middle of the migration".to_owned();
     outgoing.until_the_end(vec![Event::Deadline(reason)]).await
-}
-
-/// Record, QEMU's settings, relay: undone when a later one fails.
-async fn prepare(
-    actor: &mut Actor,
-    machine: &Machine,
-    activity: &Activity,
-    request: &OutgoingRequest,
-) -> Answer<(Tracker, SourceRelay, Events)> {
-    check(actor, machine, activity, request)?;
-    let view = first_view(request.migration, request.vm, Role::Source);
-    let tracker = actor.host.migrations.begin(view)?;
-    let settings = settings(request);
-    machine
-        .monitor
-        .prepare_outgoing(&settings)
-        .await
-        .told(ErrorCode::Internal)?;
-    let record = MigrationRecord::Source {
-        id: request.migration,
-        epoch: request.epoch,
-        destination: request.destination.clone(),
-    };
-    actor.remember(Some(&machine.claim), Some(record)).await?;
-    match start_relay(actor, request).await {
-        Ok((relay, events)) => {
-            actor.event(
-                "vm.migrating",
-                format!("migrates to {}", request.destination.id),
-            );
-            actor.show_migration(request.migration, VmState::Migrating, None);
-            Ok((tracker, relay, events))
-        }
-        Err(error) => {
-            tracker.show(|view| {
-                view.phase = Phase::Stayed;
-                view.detail.clone_from(&error.message);
-            });
-            actor.remember(Some(&machine.claim), None).await?;
-            Err(error)
-        }
-    }
-}
-
-fn check(
-    actor: &Actor,
-    machine: &Machine,
-    activity: &Activity,
-    request: &OutgoingRequest,
-) -> Answer<()> {
-    let name = &actor.definition.name;
-    if !matches!(activity, Activity::Running) {
-        return Err(conflict(format!(
-            "VM {name} does not run: resume or start it before it is migrated"
-        )));
-    }
-    if request.destination.id == actor.host.config.id {
-        return Err(conflict(format!(
-            "VM {name} is on {} already",
-            request.destination.id
-        )));
-    }
-    let epoch = machine.claim.epoch();
-    if request.epoch != epoch.next() {
-        return Err(conflict(format!(
-            "VM {name} runs by epoch {epoch}, so a migration is decided by epoch {}, not {}: plan it anew",
-            epoch.next(),
-            request.epoch
-        )));
-    }
-    Ok(())
-}
-
-fn settings(request: &OutgoingRequest) -> MigrationSettings {
-    let options = &request.options;
-    MigrationSettings {
-        max_bandwidth: options.max_bandwidth.unwrap_or(Bytes(0)),
-        downtime_limit: Duration::from_millis(options.downtime_limit_ms.into()),
-        switchover_bandwidth: None,
-        auto_converge: options.auto_converge,
-    }
-}
-
-async fn start_relay(actor: &Actor, request: &OutgoingRequest) -> Answer<(SourceRelay, Events)> {
-    let config = relays::sender(&actor.host, request)?;
-    // A relay that was killed leaves its socket.
-    let _ = std::fs::remove_file(&config.socket);
-    SourceRelay::spawn(&actor.host.exe, &config)
-        .await
-        .told(ErrorCode::Unavailable)
 }
 
 impl<'a> Outgoing<'a> {
@@ -388,153 +296,6 @@ impl<'a> Outgoing<'a> {
                 self.look_at_epochs = Instant::now() + timings::YIELDED_LOOK;
                 self.look_at_epochs().await
             }
-        }
-    }
-
-    fn on_qemu(&mut self, event: &godwit_qemu::qmp::Event) -> Option<Event> {
-        match event.kind() {
-            EventKind::Stop if !self.course.is_blackout() => {
-                self.course.stopped = Some(clock::moment(event));
-                if matches!(self.state, Source::Sending { .. }) {
-                    let until = Instant::now() + timings::BLACKOUT;
-                    self.deadline = Some((
-                        until,
-                        "the guest's last memory was not sent in time".to_owned(),
-                    ));
-                    self.show();
-                }
-                None
-            }
-            EventKind::Resume => {
-                self.course.resumed_here = Some(clock::moment(event));
-                None
-            }
-            EventKind::Shutdown { guest: true, .. } => {
-                self.actor.expected_end = Some("the guest powered off".to_owned());
-                None
-            }
-            EventKind::IoError { reason, .. } => {
-                Some(Event::QemuFailed(format!("a disk answered: {reason}")))
-            }
-            EventKind::Migration(StreamState::Completed) => Some(Event::QemuCompleted),
-            EventKind::Migration(StreamState::Failed) => {
-                Some(Event::QemuFailed("QEMU could not send the VM".to_owned()))
-            }
-            _ => None,
-        }
-    }
-
-    fn on_relay(&mut self, event: Option<RelayEvent>) -> Option<Event> {
-        let Some(event) = event else {
-            self.relay_events = None;
-            return None;
-        };
-        match event {
-            RelayEvent::Connected { .. } => Some(Event::RelayConnected),
-            RelayEvent::Drained => Some(Event::RelayDrained),
-            RelayEvent::Failed { reason, .. } => Some(Event::RelayFailed(reason)),
-            _ => None,
-        }
-    }
-
-    fn on_claimed(&mut self, claimed: Claimed) -> Event {
-        match claimed {
-            Claimed::Won(claim) => {
-                // Replaces the right that the release ended.
-                self.claim = Some(*claim);
-                self.claiming = None;
-                Event::ClaimWon
-            }
-            Claimed::Lost(why) => {
-                tracing::info!(migration = %self.request.migration, why, "the epoch is lost");
-                self.claiming = None;
-                Event::ClaimLost
-            }
-            Claimed::Unknown(why) => {
-                self.tracker
-                    .show(|view| view.detail = format!("the datastore does not answer: {why}"));
-                Event::ClaimUnknown
-            }
-        }
-    }
-
-    fn on_news(&mut self, news: Option<News>) -> Option<Event> {
-        let Some(news) = news else {
-            self.peer = None;
-            return None;
-        };
-        match news {
-            News::Offset(offset) => {
-                self.course.offset = Some(offset);
-                None
-            }
-            News::Unknown(why) => Some(Event::PeerFailed(why)),
-            News::Ended(view) => {
-                let reason = view.detail.clone();
-                let phase = view.phase;
-                self.course.destination = Some(view);
-                match phase {
-                    Phase::Running => Some(Event::PeerRunning),
-                    Phase::GaveBack => Some(Event::PeerGaveBack(reason)),
-                    _ => Some(Event::PeerFailed(reason)),
-                }
-            }
-        }
-    }
-
-    fn on_control(&mut self, control: Control) -> Option<Event> {
-        match control {
-            Control::Cancel(reply) if self.state.can_cancel() => {
-                drop(reply.send(Ok(())));
-                Some(Event::Cancel)
-            }
-            Control::Cancel(reply) => {
-                let text =
-                    "the migration is past its point of no return: it can no longer be cancelled";
-                drop(reply.send(Err(conflict(text))));
-                None
-            }
-            Control::Abort(_, reply) => {
-                drop(reply.send(Err(conflict(
-                    "this host is the source: cancel the migration here",
-                ))));
-                None
-            }
-        }
-    }
-
-    fn on_progress(&mut self, info: Option<MigrationInfo>) {
-        self.progress = None;
-        let Some(info) = info else { return };
-        let totals = self
-            .relay
-            .as_ref()
-            .map(SourceRelay::totals)
-            .unwrap_or_default();
-        self.tracker
-            .show(|view| receipt::show_progress(&mut view.progress, &info, totals));
-    }
-
-    /// What the epoch files say while the destination does not: this source gave way to it, so
-    /// everything that follows its epoch, except a give-back, means that the VM went on without
-    /// this copy.
-    async fn look_at_epochs(&mut self) -> Option<Event> {
-        let (home, ours) = (self.actor.home.clone(), self.actor.host.config.id.clone());
-        let looked = self
-            .actor
-            .host
-            .lease(move |lease| lease.newest(&home).told(ErrorCode::Unavailable));
-        let newest = looked.await.ok().flatten()?;
-        let migration = self.request.migration;
-        match &newest.record.purpose {
-            Purpose::GiveBack {
-                to,
-                migration: given,
-            } if *to == ours && *given == migration => Some(Event::PeerGaveBack(
-                "the destination could not run it and gave it back".to_owned(),
-            )),
-            _ if newest.epoch() > self.request.epoch || newest.released => Some(Event::PeerRunning),
-            _ => None,
         }
     }
 }
