@@ -86,8 +86,8 @@ struct Shared {
 }
 
 impl Client {
-    /// Finds the keeper of `run_dir`, or starts one: `exe keeper --run-dir RUN_DIR`, in a
-    /// session of its own so that it outlives this process. Also later, whenever the keeper
+    /// Finds the keeper of `run_dir`, or starts one: `exe keeper --run-dir RUN_DIR`, which makes
+    /// a session of its own and so outlives this process. Also later, whenever the keeper
     /// turns out to be gone, a new one is started.
     ///
     /// # Errors
@@ -338,9 +338,5 @@ fn command(exe: &Path, run_dir: &Path) -> io::Result<Command> {
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
-    // SAFETY: setsid is a plain system call, async-signal-safe, and touches no memory.
-    unsafe {
-        command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from));
-    }
     Ok(command)
 }

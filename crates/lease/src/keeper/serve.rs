@@ -13,7 +13,12 @@ use nix::{
     sys::signal::Signal,
     unistd::Pid,
 };
-use std::{fs, os::fd::AsFd, path::Path};
+use std::{
+    fs,
+    io::{self, Write},
+    os::fd::AsFd,
+    path::Path,
+};
 use time::OffsetDateTime;
 
 /// More clients than one agent needs; further ones wait in the socket's queue.
@@ -222,7 +227,8 @@ struct Ready {
     listener: bool,
 }
 
-/// A line in the keeper's log, which is its standard error.
+/// A line in the keeper's log, which is its standard error. A log that takes no more (a full
+/// disk, a reader that is gone) costs its lines; `eprintln!` would cost every VM of the host.
 fn note(text: &str) {
-    eprintln!("{} {text}", OffsetDateTime::now_utc());
+    let _ = writeln!(io::stderr(), "{} {text}", OffsetDateTime::now_utc());
 }

@@ -136,7 +136,7 @@ fn only_one(run_dir: &Path) -> Result<File, ServeError> {
 /// Away from the starter's session, working directory and files.
 fn detach() -> io::Result<()> {
     match setsid() {
-        // EPERM: it leads a group already, started so by a client (its own session) or a shell.
+        // EPERM: it leads a group already, started so by a shell or a supervisor.
         Ok(_) | Err(Errno::EPERM) => {}
         Err(errno) => return Err(errno.into()),
     }
@@ -159,8 +159,12 @@ fn detach() -> io::Result<()> {
 }
 
 fn signals() -> nix::Result<SignalFd> {
-    // SAFETY: ignoring a signal installs no handler.
-    unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) }?;
+    // SIGPIPE: a program may have set it to kill; a client that goes away must not take every
+    // VM of the host with it.
+    for ignored in [Signal::SIGHUP, Signal::SIGPIPE] {
+        // SAFETY: ignoring a signal installs no handler.
+        unsafe { signal(ignored, SigHandler::SigIgn) }?;
+    }
     let mut set = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
         set.add(signal);

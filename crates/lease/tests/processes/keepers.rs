@@ -2,8 +2,8 @@
 
 use crate::support::{PATIENCE, RunDir, alive, kill, next_exit, run, this_program, until};
 use godwit_lease::keeper::{
-    ClientError, ExitStatus, KillSignal, LONGEST_LINE, RefusalCode, Seen, ServeError, Spawn,
-    log_path, serve, socket_path, vm_process_gone,
+    Client, ClientError, ExitStatus, KillSignal, LONGEST_LINE, PROTOCOL_VERSION, RefusalCode, Seen,
+    ServeError, Spawn, log_path, serve, socket_path, vm_process_gone,
 };
 use godwit_model::ids::VmId;
 use std::{
@@ -16,6 +16,9 @@ use std::{
 
 /// This program as the keeper.
 pub fn be_a_keeper(run_dir: &Path) -> ExitCode {
+    // As command line programs have it, this one's users among them; Rust's default is gentler.
+    // SAFETY: the default disposition of a signal is set before any thread exists.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     match serve(run_dir) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -87,6 +90,16 @@ pub fn a_child_is_set_apart_from_its_keeper() {
     let dir = RunDir::new();
     run(async {
         let client = dir.client().await;
+        let keeper = dir.keeper_pid().expect("written down");
+        let stat = fs::read_to_string(format!("/proc/{keeper}/stat")).expect("it runs");
+        let session = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(3));
+        assert_eq!(
+            session,
+            Some(keeper.to_string().as_str()),
+            "a session of its own"
+        );
         let mode = fs::metadata(socket_path(dir.path()))
             .expect("there")
             .permissions()
@@ -269,6 +282,58 @@ pub fn garbage_ends_that_connection_only() {
     });
 }
 
+pub fn a_client_that_does_not_wait_for_answers_harms_nobody() {
+    let dir = RunDir::new();
+    run(async {
+        let client = dir.client().await;
+        let before = client.keeper().await.expect("answers");
+        client
+            .spawn(dir.script("exec sleep 1000"))
+            .await
+            .expect("starts");
+        let hello = serde_json::json!({"hello": {"version": PROTOCOL_VERSION}});
+        let questions = format!("{hello}\n{}", "\"list\"\n".repeat(200));
+        for _ in 0..100 {
+            let mut stream = UnixStream::connect(socket_path(dir.path())).expect("connects");
+            // The keeper may have answered some by the time it is closed, never all.
+            stream.write_all(questions.as_bytes()).expect("writes");
+        }
+        assert_eq!(client.list().await.expect("answers").len(), 1);
+        assert_eq!(client.keeper().await.expect("answers"), before);
+        client.shutdown(true).await.expect("ends");
+    });
+}
+
+pub fn a_full_log_harms_nobody() {
+    let dir = RunDir::new();
+    let full = || {
+        fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("there")
+    };
+    let mut keeper = Command::new(this_program())
+        .args(["keeper", "--run-dir"])
+        .arg(dir.path())
+        .stderr(full())
+        .spawn()
+        .expect("starts");
+    until("it answers", || {
+        UnixStream::connect(socket_path(dir.path())).is_ok()
+    });
+    run(async {
+        let client = Client::connect(dir.path()).await.expect("it is there");
+        let spawn = dir.script("exec sleep 1000");
+        client.spawn(spawn.clone()).await.expect("starts");
+        client
+            .kill(spawn.vm, KillSignal::Kill)
+            .await
+            .expect("signals");
+        client.shutdown(true).await.expect("ends");
+    });
+    assert!(keeper.wait().expect("it is a child").success());
+}
+
 pub fn children_die_with_a_killed_keeper() {
     let dir = RunDir::new();
     run(async {
@@ -307,8 +372,9 @@ pub fn a_survivor_of_a_dead_keeper_blocks_its_vm() {
             survivor.is_some()
         });
         let survivor = survivor.expect("read above");
-        kill(dir.keeper_pid().expect("written down"), 9);
-        until("the keeper is gone", || client_is_gone(dir.path()));
+        let keeper = dir.keeper_pid().expect("written down");
+        kill(keeper, 9);
+        until("the keeper is gone", || !alive(keeper));
         let refused = client
             .spawn(spawn.clone())
             .await

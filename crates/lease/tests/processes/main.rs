@@ -34,6 +34,11 @@ const TESTS: &[(&str, Test)] = &[
         keepers::garbage_ends_that_connection_only,
     ),
     (
+        "a_client_that_does_not_wait_for_answers_harms_nobody",
+        keepers::a_client_that_does_not_wait_for_answers_harms_nobody,
+    ),
+    ("a_full_log_harms_nobody", keepers::a_full_log_harms_nobody),
+    (
         "children_die_with_a_killed_keeper",
         keepers::children_die_with_a_killed_keeper,
     ),
