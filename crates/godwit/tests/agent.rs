@@ -256,6 +256,40 @@ async fn strangers_and_garbage_get_nothing() {
     assert!(a.client.stats().await.unwrap().cpu_seconds > 0.0);
 }
 
+/// At whatever moment an agent of either side is killed: afterwards exactly one copy runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_at_any_moment_of_a_migration_leaves_one_running_copy() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let rounds = std::env::var("GODWIT_TEST_ROUNDS")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    let mut farm = Farm::start().await;
+    let vm = farm.running("survivor").await;
+    for round in 0..rounds.unwrap_or(6_u64) {
+        let from = farm.whereabouts(&vm).await;
+        let epoch = farm.hosts[from]
+            .view(vm.id)
+            .await
+            .unwrap()
+            .newest_epoch
+            .unwrap();
+        let begun = farm
+            .begin(&vm, from, epoch.next().0, MigrationOptions::default())
+            .await;
+        begun.expect("begins");
+        // Spread over the whole migration, the same in each run.
+        tokio::time::sleep(Duration::from_millis(round * 37 % 180)).await;
+        let victim = usize::try_from(round / 2 % 2).unwrap();
+        farm.hosts[victim].kill();
+        farm.hosts[victim].start();
+        farm.hosts[victim].answers().await;
+        let now = farm.whereabouts(&vm).await;
+        farm.hosts[now].ticks(vm.id).await;
+        assert_eq!(farm::qemus_of(vm.id), 1, "round {round}");
+        println!("round {round}: agent {victim} killed, from {from}, now on {now}");
+    }
+}
+
 /// By hand, with a golden image: `GODWIT_TEST_IMAGE=… cargo test --test agent golden -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a golden image; measures, and asserts little"]

@@ -178,6 +178,22 @@ impl Farm {
         definition
     }
 
+    /// The host that runs the VM, once that is settled: running there, and unknown at the other.
+    pub async fn whereabouts(&self, vm: &VmDefinition) -> usize {
+        let began = Instant::now();
+        loop {
+            let states = [self.a().state(vm.id).await, self.b().state(vm.id).await];
+            match states {
+                [Some(VmState::Running), None] => return 0,
+                [None, Some(VmState::Running)] => return 1,
+                _ => {}
+            }
+            let logs = || format!("{}\n----\n{}", self.a().log(), self.b().log());
+            assert!(began.elapsed() < PATIENCE, "{states:?}: {}", logs());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Prepares the destination and starts the source.
     pub async fn begin(
         &self,
@@ -411,6 +427,18 @@ impl Drop for TestHost {
 pub fn keyed(ca: &Ca, who: &Identity) -> KeyedCert {
     let names = SubjectNames::addresses([IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     ca.issue(who, &names).expect("a certificate")
+}
+
+/// How many QEMU processes of a VM there are on this machine.
+pub fn qemus_of(vm: VmId) -> usize {
+    let id = vm.to_string();
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let has_id = |line: &Vec<u8>| {
+        line.split(|byte| *byte == 0)
+            .any(|part| part == id.as_bytes())
+    };
+    lines.filter(has_id).count()
 }
 
 fn free_address() -> SocketAddr {
