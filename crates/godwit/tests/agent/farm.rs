@@ -45,12 +45,18 @@ pub struct TestHost {
 impl Farm {
     /// Starts two agents and waits until they answer.
     pub async fn start() -> Self {
+        Self::start_with(["", ""]).await
+    }
+
+    /// The same with more in their configurations.
+    pub async fn start_with(more: [&str; 2]) -> Self {
         godwit_tls::install_provider();
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("SAN1")).expect("a datastore");
         let ca = Ca::create("test farm").expect("a CA");
-        let hosts = ["a", "b"]
-            .map(|name| TestHost::new(&ca, folder.path(), name))
+        let hosts = [("a", more[0]), ("b", more[1])];
+        let hosts = hosts
+            .map(|(name, more)| TestHost::new(&ca, folder.path(), name, more))
             .into();
         let mut farm = Self { ca, hosts, folder };
         for host in &mut farm.hosts {
@@ -74,7 +80,8 @@ impl Farm {
         self.folder.path().join("SAN1")
     }
 
-    fn definition(&self, name: &str) -> VmDefinition {
+    /// What a guest is like, unless it is said otherwise.
+    pub fn definition(&self, name: &str) -> VmDefinition {
         let id = VmId::random();
         VmDefinition {
             id,
@@ -236,7 +243,7 @@ impl Farm {
 }
 
 impl TestHost {
-    fn new(ca: &Ca, folder: &Path, name: &str) -> Self {
+    fn new(ca: &Ca, folder: &Path, name: &str, more: &str) -> Self {
         let dir = folder.join(name);
         fs::create_dir_all(dir.join("state")).expect("a folder");
         let id: HostId = name.parse().expect("a name");
@@ -255,7 +262,7 @@ impl TestHost {
         let config = format!(
             "id = \"{name}\"\nlisten = \"{address}\"\nmigration_address = \"127.0.0.1\"\n\
              run_dir = \"{dir}/run\"\nstate_dir = \"{dir}/state\"\naccelerator = \"tcg\"\n\
-             memory_reserve = \"0\"\n[[datastores]]\nname = \"SAN1\"\npath = \"{san}\"\n",
+             memory_reserve = \"0\"\n[[datastores]]\nname = \"SAN1\"\npath = \"{san}\"\n{more}",
             dir = dir.display(),
             san = folder.join("SAN1").display()
         );
