@@ -11,10 +11,17 @@ use super::{
     socket_path,
 };
 use godwit_model::ids::VmId;
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv},
+};
 use std::{
     fs::{DirBuilder, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -180,7 +187,10 @@ impl Client {
     /// # Errors
     /// `Refused` if VMs run and `force` is not given.
     pub async fn shutdown(&self, force: bool) -> Result<(), ClientError> {
-        match self.ask(&Request::Shutdown { force }).await? {
+        let reply = self.ask(&Request::Shutdown { force }).await?;
+        // The keeper has said its last, although its process may take a moment to end.
+        *self.shared.link.lock().await = None;
+        match reply {
             Reply::Done => Ok(()),
             _ => Err(ClientError::Garbage),
         }
@@ -263,10 +273,12 @@ impl Link {
         }
     }
 
-    /// Nothing may arrive on an idle connection; an end or a stray line makes it unusable.
+    /// Nothing may arrive on an idle connection; an end or a stray line makes it unusable. The
+    /// kernel is asked, since the runtime may not have heard of an end yet.
     fn seems_alive(&self) -> bool {
-        let nothing = self.stream.get_ref().try_read(&mut [0; 1]);
-        matches!(nothing, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+        let fd = self.stream.get_ref().as_raw_fd();
+        let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        self.stream.buffer().is_empty() && recv(fd, &mut [0; 1], look) == Err(Errno::EAGAIN)
     }
 
     pub(super) async fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {

@@ -1,6 +1,8 @@
 //! The keeper as a process.
 
-use crate::support::{PATIENCE, RunDir, alive, kill, next_exit, run, this_program, until};
+use crate::support::{
+    KillOnDrop, PATIENCE, RunDir, alive, kill, next_exit, run, this_program, until,
+};
 use godwit_lease::keeper::{
     Client, ClientError, ExitStatus, KillSignal, LONGEST_LINE, PROTOCOL_VERSION, RefusalCode, Seen,
     ServeError, Spawn, log_path, serve, socket_path, vm_process_gone,
@@ -371,7 +373,7 @@ pub fn a_survivor_of_a_dead_keeper_blocks_its_vm() {
             survivor = pid.trim().parse().ok();
             survivor.is_some()
         });
-        let survivor = survivor.expect("read above");
+        let survivor = KillOnDrop(survivor.expect("read above"));
         let keeper = dir.keeper_pid().expect("written down");
         kill(keeper, 9);
         until("the keeper is gone", || !alive(keeper));
@@ -382,7 +384,7 @@ pub fn a_survivor_of_a_dead_keeper_blocks_its_vm() {
         assert_eq!(code(refused), RefusalCode::StillThere);
         assert!(!vm_process_gone(dir.path(), spawn.vm).expect("locks work"));
         assert!(vm_process_gone(dir.path(), VmId::random()).expect("locks work"));
-        kill(survivor, 9);
+        drop(survivor);
         until("it is gone", || {
             vm_process_gone(dir.path(), spawn.vm).expect("locks work")
         });

@@ -98,6 +98,17 @@ pub fn kill(pid: u32, signal: i32) {
     unsafe { libc::kill(pid.cast_signed(), signal) };
 }
 
+/// Ends a process in the end, also of a test that failed before it came to that.
+pub struct KillOnDrop(pub u32);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if alive(self.0) {
+            kill(self.0, 9);
+        }
+    }
+}
+
 /// The next exit; a replaced keeper is a failure here.
 pub async fn next_exit(exits: &mut Exits) -> Exit {
     match exits.next().await.expect("a keeper") {
