@@ -14,6 +14,8 @@ use std::net::Ipv4Addr;
 /// One clone that the file asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloneLine {
+    /// Its line in the file, from 1.
+    pub line: usize,
     /// Its name and host name.
     pub name: String,
     /// Its address.
@@ -45,7 +47,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<CloneLine>, BadCloneFile> {
         if content.is_empty() {
             continue;
         }
-        match parse_line(content) {
+        match parse_line(number, content) {
             Err(fault) => faults.push(format!("line {number}: {fault}")),
             Ok(clone) => {
                 if let Some(first) = names.insert(clone.name.clone(), number) {
@@ -77,7 +79,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<CloneLine>, BadCloneFile> {
     }
 }
 
-fn parse_line(line: &str) -> Result<CloneLine, String> {
+fn parse_line(number: usize, line: &str) -> Result<CloneLine, String> {
     let mut words = line.split_whitespace();
     let name = words.next().unwrap_or_default();
     let address = words
@@ -99,6 +101,7 @@ fn parse_line(line: &str) -> Result<CloneLine, String> {
         .map_err(|_| format!("`{address}` is no IPv4 address"))?;
     let datastore = datastore.map(unbracket).transpose()?;
     Ok(CloneLine {
+        line: number,
         name: name.to_owned(),
         address,
         datastore,

@@ -19,10 +19,20 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{Command, CommandFactory};
 
     #[test]
     fn no_option_means_two_things() {
-        crate::cli::Cli::command().debug_assert();
+        let root = crate::cli::Cli::command();
+        let shared: Vec<_> = root.get_arguments().map(|arg| arg.get_id().clone()).collect();
+        let mut open: Vec<&Command> = root.get_subcommands().collect();
+        while let Some(command) = open.pop() {
+            for arg in command.get_arguments() {
+                let name = command.get_name();
+                assert!(!shared.contains(arg.get_id()), "{name} redefines --{}", arg.get_id());
+            }
+            open.extend(command.get_subcommands());
+        }
+        root.debug_assert();
     }
 }

@@ -8,17 +8,16 @@ use godwit_lab::image::{Built, ImageSpec, Progress, build};
 use godwit_lab::up::Stop;
 use godwit_model::vm::DiskFormat;
 use godwit_qemu::image::{ImageTool, SourceFormat};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// At most this long between two lines where there is no terminal.
-const LOG_EVERY: Duration = Duration::from_secs(4);
+mod boot;
+mod shown;
+
+use shown::Shown;
 
 /// Build a golden image, or import a disk that exists
 #[derive(Debug, clap::Subcommand)]
@@ -27,6 +26,8 @@ pub enum ImageCommand {
     Build(BuildArgs),
     /// Copy a disk (qcow2, raw or vmdk) into a qcow2 file fit for a template
     Import(ImportArgs),
+    /// Boot an image once in a VM of its own, thrown away afterwards, and time it
+    Boot(boot::BootArgs),
 }
 
 /// What the image shall hold.
@@ -39,8 +40,8 @@ pub struct BuildArgs {
     #[arg(long, value_name = "N", default_value_t = Seed(1))]
     seed: Seed,
     /// The file [default: one in /var/cache/godwit, named after size and seed]
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[arg(long = "to", value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Build anew even if the image is there
     #[arg(long)]
     force: bool,
@@ -52,7 +53,7 @@ pub struct ImportArgs {
     /// The disk
     file: PathBuf,
     /// The qcow2 file to make; it must not exist
-    output: PathBuf,
+    target: PathBuf,
     /// Format of the disk: raw, qcow2 or vmdk [default: looked at]
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     format: Option<SourceFormat>,
@@ -66,6 +67,7 @@ impl ImageCommand {
         let done = match self {
             Self::Build(args) => build_image(args, json).await,
             Self::Import(args) => import(args, json).await,
+            Self::Boot(args) => boot::run(args, json).await,
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -86,7 +88,7 @@ async fn build_image(args: BuildArgs, json: bool) -> Result<(), Failure> {
     let spec = ImageSpec {
         size: args.size,
         seed: args.seed,
-        output: args.output.map(std::path::absolute).transpose()?,
+        output: args.file.map(std::path::absolute).transpose()?,
         force: args.force,
         ..ImageSpec::default()
     };
@@ -136,7 +138,7 @@ fn stop_on_signals(stop: Stop) -> io::Result<impl Future<Output = ()>> {
 
 async fn import(args: ImportArgs, json: bool) -> Result<(), Failure> {
     let tool = ImageTool::find()?;
-    let output = std::path::absolute(&args.output)?;
+    let output = std::path::absolute(&args.target)?;
     let shown = Shown::new();
     shown.step(&format!("importing {}", args.file.display()));
     let importing = tool.import(&args.file, args.format, &output, |percent| {
@@ -167,103 +169,6 @@ fn format(text: &str) -> Result<SourceFormat, String> {
     let all = [SourceFormat::Raw, SourceFormat::Qcow2, SourceFormat::Vmdk];
     let found = all.into_iter().find(|format| format.as_str() == text);
     found.ok_or_else(|| format!("`{text}` cannot be imported: give raw, qcow2 or vmdk"))
-}
-
-/// Progress for people: steps stay, what happens within them passes by.
-struct Shown {
-    bar: Option<ProgressBar>,
-    started: Instant,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    step: Option<(String, Instant)>,
-    logged: Option<Instant>,
-}
-
-impl Shown {
-    fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {prefix}: {wide_msg}");
-            let bar = ProgressBar::new_spinner();
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        });
-        Self {
-            bar,
-            started: Instant::now(),
-            state: Mutex::default(),
-        }
-    }
-
-    /// Says how long the step took.
-    fn end_step(&self, state: &mut State) {
-        if let Some((step, since)) = state.step.take() {
-            self.say(&format!("{step} ({:.1} s)", since.elapsed().as_secs_f32()));
-        }
-    }
-
-    fn end(&self) {
-        self.end_step(&mut self.state());
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(format!("image: {text}")),
-            None => eprintln!("image: {text}"),
-        }
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Progress for Shown {
-    fn step(&self, what: &str) {
-        let mut state = self.state();
-        self.end_step(&mut state);
-        state.step = Some((what.to_owned(), Instant::now()));
-        state.logged = Some(Instant::now());
-        match &self.bar {
-            Some(bar) => bar.set_prefix(what.to_owned()),
-            None => self.say(&format!("{what} …")),
-        }
-    }
-
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.set_message(text.to_owned()),
-            None => self.log(|_| text.to_owned()),
-        }
-    }
-
-    fn tick(&self) {
-        // A terminal's line moves by itself.
-        if self.bar.is_none() {
-            self.log(|step| format!("still {step}"));
-        }
-    }
-}
-
-impl Shown {
-    /// A line of a log, unless there was one a moment ago.
-    fn log(&self, text: impl FnOnce(&str) -> String) {
-        let mut state = self.state();
-        if state.logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-            state.logged = Some(Instant::now());
-            let step = state.step.as_ref().map_or("at it", |(step, _)| step);
-            let since = self.started.elapsed().as_secs_f32();
-            self.say(&format!("{since:4.0} s {}", text(step)));
-        }
-    }
 }
 
 #[cfg(test)]

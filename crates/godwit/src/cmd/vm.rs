@@ -341,9 +341,9 @@ impl CloneArgs {
         let (vms, stores) = (farm.vms().await?, farm.datastores().await?);
         let mut faults = Vec::new();
         for line in lines {
-            let name = &line.name;
+            let (at, name) = (line.line, &line.name);
             if vms.iter().any(|vm| vm.definition.name == *name) {
-                faults.push(format!("{name}: there is a VM of this name"));
+                faults.push(format!("line {at}: there is a VM {name} already"));
             }
             if let Some(vm) = vms
                 .iter()
@@ -351,14 +351,14 @@ impl CloneArgs {
             {
                 let owner = &vm.definition.name;
                 faults.push(format!(
-                    "{name}: address {} belongs to {owner}",
+                    "line {at}: address {} belongs to {owner}",
                     line.address
                 ));
             }
             if let Some(store) = &line.datastore
                 && !stores.iter().any(|known| known.name == *store)
             {
-                faults.push(format!("{name}: there is no datastore {store}"));
+                faults.push(format!("line {at}: there is no datastore {store}"));
             }
         }
         if faults.is_empty() {

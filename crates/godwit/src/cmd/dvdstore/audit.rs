@@ -20,9 +20,9 @@ pub struct AuditArgs {
     /// the database's own consistency is checked
     #[arg(long, value_name = "FILE")]
     orders: Vec<PathBuf>,
-    /// Which target of the logs this database is, if they have several
+    /// Which target of the logs this database is, if they have several; again for each of its names
     #[arg(long, value_name = "NAME")]
-    target: Option<String>,
+    target: Vec<String>,
     /// Look only at what came after the load; a large store is otherwise read in full
     #[arg(long)]
     quick: bool,
@@ -68,15 +68,21 @@ impl AuditArgs {
         }
         let names: BTreeSet<&str> = orders.iter().map(|order| order.target.as_str()).collect();
         let list = || names.iter().copied().collect::<Vec<_>>().join(", ");
-        match &self.target {
-            Some(name) if !orders.is_empty() && !names.contains(name.as_str()) => {
+        let strange = self
+            .target
+            .iter()
+            .find(|name| !names.contains(name.as_str()));
+        match strange {
+            Some(name) if !orders.is_empty() => {
                 return Err(Ambiguous::NoSuch(name.clone(), list()).into());
             }
-            None if names.len() > 1 => return Err(Ambiguous::Several(list()).into()),
+            None if self.target.is_empty() && names.len() > 1 => {
+                return Err(Ambiguous::Several(list()).into());
+            }
             _ => {}
         }
-        if let Some(name) = &self.target {
-            orders.retain(|order| order.target == *name);
+        if !self.target.is_empty() {
+            orders.retain(|order| self.target.contains(&order.target));
         }
         Ok(Some(orders))
     }
