@@ -14,12 +14,12 @@ pub fn be_an_agent(run_dir: &Path) -> ! {
         let client = Client::connect_or_start(&this_program(), run_dir)
             .await
             .expect("a keeper");
-        let helper = RunDir::new();
+        let scripts = RunDir::new();
         for script in [
             "exec sleep 1000",
             "while [ ! -e $0.end ]; do sleep 0.05; done; exit 5",
         ] {
-            let mut spawn = helper.script(script);
+            let mut spawn = scripts.script(script);
             spawn.log = run_dir.join("vm.log");
             spawn
                 .argv

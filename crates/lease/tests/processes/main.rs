@@ -3,6 +3,7 @@
 //! keeper must be on the main thread of a process of its own.
 
 mod agents;
+mod endings;
 mod keepers;
 mod race;
 mod support;
@@ -37,22 +38,22 @@ const TESTS: &[(&str, Test)] = &[
         "a_client_that_does_not_wait_for_answers_harms_nobody",
         keepers::a_client_that_does_not_wait_for_answers_harms_nobody,
     ),
-    ("a_full_log_harms_nobody", keepers::a_full_log_harms_nobody),
+    ("a_full_log_harms_nobody", endings::a_full_log_harms_nobody),
     (
         "children_die_with_a_killed_keeper",
-        keepers::children_die_with_a_killed_keeper,
+        endings::children_die_with_a_killed_keeper,
     ),
     (
         "a_survivor_of_a_dead_keeper_blocks_its_vm",
-        keepers::a_survivor_of_a_dead_keeper_blocks_its_vm,
+        endings::a_survivor_of_a_dead_keeper_blocks_its_vm,
     ),
     (
         "shutdown_waits_for_the_children",
-        keepers::shutdown_waits_for_the_children,
+        endings::shutdown_waits_for_the_children,
     ),
     (
         "a_terminated_keeper_ends_with_its_last_child",
-        keepers::a_terminated_keeper_ends_with_its_last_child,
+        endings::a_terminated_keeper_ends_with_its_last_child,
     ),
     (
         "many_clients_at_once_get_one_keeper",
