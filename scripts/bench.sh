@@ -6,5 +6,5 @@ source "$(dirname "$0")/common.sh"
 
 image=$("$GODWIT" image build --output json | jq -r .path)
 for _ in 1 2 3; do
-    "$GODWIT" image boot "$image"
+    "$GODWIT" image boot --orders 20 "$image"
 done

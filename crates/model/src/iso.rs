@@ -6,7 +6,7 @@
 //!       16-18  primary descriptor, Joliet descriptor, terminator
 //!       19-22  path tables: primary little and big endian, then Joliet's two
 //!       23-24  root directories: primary, Joliet
-//!       25-    the files' contents, shared by both directories
+//!       25-    the files' contents, shared by both directories; zero up to sector 192
 //! ```
 //! Layout after ECMA-119; Joliet is the same structures with UCS-2 names. No dates are
 //! written, so that equal input gives equal bytes.
@@ -18,6 +18,9 @@ const TERMINATOR: usize = 18;
 const PATH_TABLES: usize = 19;
 const ROOTS: usize = 23;
 const CONTENT: usize = 25;
+/// An image has at least this many sectors: who looks for a file system by its label also looks
+/// where others have theirs, beyond 64 KiB, and gives up if the disk ends before.
+const LEAST: usize = 192;
 /// A path table with the root alone: 8 bytes and the one-byte name with its padding.
 const PATH_TABLE_LEN: u32 = 10;
 
@@ -75,6 +78,7 @@ pub fn image(label: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
         })
         .collect();
 
+    let next = next.max(LEAST);
     let mut out = vec![0; next * SECTOR];
     put(&mut out, PRIMARY, &descriptor(Names::Plain, label, next));
     put(&mut out, JOLIET, &descriptor(Names::Joliet, label, next));
@@ -218,7 +222,7 @@ mod tests {
     #[test]
     fn structures_lie_where_the_standard_says() {
         let image = image("CIDATA", &FILES);
-        assert_eq!(image.len() % SECTOR, 0);
+        assert_eq!(image.len(), LEAST * SECTOR);
         assert_eq!(&image[PRIMARY * SECTOR..][..7], b"\x01CD001\x01");
         assert_eq!(&image[PRIMARY * SECTOR + 40..][..8], b"CIDATA  ");
         assert_eq!(&image[JOLIET * SECTOR + 40..][..4], b"\0C\0I");
