@@ -43,7 +43,20 @@ pub fn ensure(netns: &Netns, name: &str) -> Result<(), NetError> {
         "0",
     ];
     netns.ip(&[&["link", "set", "dev", name], wanted.as_slice()].concat())?;
+    pin_address(netns, name)?;
     link::set_up(netns, name)
+}
+
+/// Makes the bridge keep the MAC address it has. Left alone it takes the lowest of its ports': the host would change
+/// its own address whenever a VM comes or goes, and be unreachable for whoever remembers the old one (seen: relays
+/// that could not connect for 20 s).
+fn pin_address(netns: &Netns, name: &str) -> Result<(), NetError> {
+    let Some(bridge) = link::find(netns, name)? else {
+        return Ok(()); // taken away meanwhile: the next command says so
+    };
+    netns
+        .ip(&["link", "set", "dev", name, "address", &bridge.address])
+        .map(drop)
 }
 
 /// Attaches an interface to a bridge; moving it from another one is done too.
@@ -128,6 +141,23 @@ mod tests {
         assert!(shown.contains("stp_state 0"), "{shown}");
         assert!(link::find(&scratch, "br0").unwrap().unwrap().is_up());
         assert_eq!(list(&scratch).unwrap(), ["br0"]);
+    }
+
+    #[test]
+    fn a_bridge_keeps_its_address_whoever_comes_and_goes() {
+        let scratch = ScratchNetns::new();
+        ensure(&scratch, "br0").unwrap();
+        let address = || link::find(&scratch, "br0").unwrap().unwrap().address;
+        let before = address();
+        veth::ensure(&scratch, "v0", &scratch, "v1").unwrap();
+        // Lower than any address that a bridge makes up for itself.
+        scratch
+            .ip(&["link", "set", "dev", "v0", "address", "02:00:00:00:00:01"])
+            .unwrap();
+        attach(&scratch, "br0", "v0").unwrap();
+        assert_eq!(address(), before);
+        veth::remove(&scratch, "v0").unwrap();
+        assert_eq!(address(), before);
     }
 
     #[test]
