@@ -1,8 +1,8 @@
 //! Fresh VMs for a part: clone, boot (a few at a time), wait until the database answers; and take
 //! them away again.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -17,7 +17,9 @@ use crate::run::status::Status;
 use crate::run::stop::Stop;
 
 /// One attempt to reach a database may take this long.
-const ATTEMPT: Duration = Duration::from_secs(10);
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// What hinders a VM is shown when it has not answered for this long.
+const SLOW: Duration = Duration::from_secs(90);
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 /// A VM that another task holds is waited for this long before deleting it fails.
@@ -48,11 +50,12 @@ pub async fn make(
         ))
     });
     let (ready, all) = (AtomicUsize::new(0), guests.len());
+    let hindrance = Mutex::new(String::new());
     let mut making: FuturesUnordered<_> = guests
         .iter()
         .map(|guest| async {
             let permit = permits[guest.side.index()].acquire().await;
-            let store = make_one(bench, options, guest).await;
+            let store = make_one(bench, options, guest, &hindrance).await;
             drop(permit);
             ready.fetch_add(1, Ordering::Relaxed);
             store
@@ -65,7 +68,8 @@ pub async fn make(
             () = stop.raised() => return Err(RunError::Interrupted),
             _ = tick.tick() => {
                 let (ready, seconds) = (ready.load(Ordering::Relaxed), began.elapsed().as_secs());
-                status.live(&format!("{ready} of {all} VMs answer queries, {seconds} s"));
+                let why = hindrance.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                status.live(&format!("{ready} of {all} VMs answer queries, {seconds} s{why}"));
             }
             made = making.next() => match made {
                 None => break,
@@ -77,7 +81,12 @@ pub async fn make(
     Ok((store, began.elapsed()))
 }
 
-async fn make_one(bench: &Bench, options: &Options, guest: &Guest) -> Result<StoreInfo, RunError> {
+async fn make_one(
+    bench: &Bench,
+    options: &Options,
+    guest: &Guest,
+    hindrance: &Mutex<String>,
+) -> Result<StoreInfo, RunError> {
     let datastores = &options.datastores;
     let datastore = (!datastores.is_empty())
         .then(|| datastores[guest.number as usize % datastores.len()].clone());
@@ -101,14 +110,22 @@ async fn make_one(bench: &Bench, options: &Options, guest: &Guest) -> Result<Sto
     let what = || format!("cloning {}", guest.name);
     let task = bench.client.clone_vm(&request).await.asked(what)?;
     bench.done(task, what).await?;
-    answers(guest, options.ready_within).await
+    let show = |last: &str| {
+        let mut hindrance = hindrance.lock().unwrap_or_else(PoisonError::into_inner);
+        *hindrance = format!(" ({}: {last})", guest.name);
+    };
+    answers(guest, options.ready_within, show).await
 }
 
-/// Waits until a VM's database answers.
+/// Waits until a VM's database answers. A slow one's last failure is told to `slow`.
 ///
 /// # Errors
 /// It did not in time, or it is not the workload's.
-pub async fn answers(guest: &Guest, within: Duration) -> Result<StoreInfo, RunError> {
+pub async fn answers(
+    guest: &Guest,
+    within: Duration,
+    slow: impl Fn(&str),
+) -> Result<StoreInfo, RunError> {
     let began = Instant::now();
     loop {
         let last = match tokio::time::timeout(ATTEMPT, inspect(&guest.database)).await {
@@ -119,6 +136,9 @@ pub async fn answers(guest: &Guest, within: Duration) -> Result<StoreInfo, RunEr
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("{} is silent", guest.address),
         };
+        if began.elapsed() > SLOW {
+            slow(&last);
+        }
         if began.elapsed() > within {
             let (vm, seconds) = (guest.name.clone(), within.as_secs());
             return Err(RunError::NotReady { vm, seconds, last });

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use futures::FutureExt as _;
 use godwit_api::farm::client::FarmClient;
 use godwit_experiment::profile::{Load, LoopKind, Profile, ProfileName};
 use godwit_experiment::raw::{RawError, RunDir, join};
@@ -313,6 +314,10 @@ fn stop_on_signals() -> Stop {
                 "stopping: what was measured is reported, VMs are removed (again: stop at once)"
             );
             stopper.stop();
+            // `timeout` and some shells send the same signal twice.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            while let Some(Some(())) = interrupt.recv().now_or_never() {}
+            while let Some(Some(())) = terminate.recv().now_or_never() {}
         }
     });
     stop
