@@ -5,7 +5,7 @@ mod farm;
 
 use farm::{Farm, keyed};
 use godwit_api::agent::client::AgentClient;
-use godwit_api::agent::{DefineRequest, MigrationOptions, Phase, PowerRequest};
+use godwit_api::agent::{DefineRequest, DiskSource, MigrationOptions, Phase, PowerRequest};
 use godwit_api::error::ErrorCode;
 use godwit_model::epoch::Epoch;
 use godwit_model::migration::Outcome;
@@ -373,6 +373,110 @@ fn run(program: &str, arguments: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Somebody else holds the disk when the destination wants to run the VM.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_cannot_run_at_its_destination_is_given_back() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let farm = Farm::start().await;
+    let vm = farm.running("boomerang").await;
+    let lock = ForeignLock::take(&farm.datastore().join(&vm.disks[0].path));
+    let id = farm
+        .begin(&vm, 0, 2, MigrationOptions::default())
+        .await
+        .unwrap();
+    farm.b().reaches_phase(id, Phase::GaveBack).await;
+    drop(lock);
+    let view = farm.a().end_of(id).await;
+    let Some(Outcome::Stayed { reason }) = view.outcome else {
+        panic!("{view:?}");
+    };
+    assert!(reason.contains("lock"), "{reason}");
+    farm.a().reaches(vm.id, Some(VmState::Running)).await;
+    farm.a().ticks(vm.id).await;
+    // 2 was the destination's, 3 gave it back, 4 took it back.
+    assert_eq!(farm.a().view(vm.id).await.unwrap().epoch, Some(Epoch(4)));
+    assert_eq!(farm::qemus_of(vm.id), 1);
+    let view = farm.migrate(&vm, 0, 5).await;
+    assert_eq!(view.outcome, Some(Outcome::Moved), "{view:?}");
+}
+
+/// A lock that says "nobody else may write", as QEMU's own (block/file-posix.c): byte 200 and
+/// the number of the permission, which for writing is 1.
+struct ForeignLock(#[allow(dead_code)] std::fs::File);
+
+impl ForeignLock {
+    fn take(path: &std::path::Path) -> Self {
+        let file = std::fs::File::open(path).expect("the disk");
+        let lock = libc::flock {
+            l_type: libc::F_RDLCK as i16,
+            l_whence: libc::SEEK_SET as i16,
+            l_start: 201,
+            l_len: 1,
+            l_pid: 0,
+        };
+        nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).expect("locks");
+        Self(file)
+    }
+}
+
+/// In a mount namespace of its own, where a small file system is a datastore.
+#[test]
+fn a_full_datastore_is_told_as_such_and_nothing_is_left() {
+    let inside = std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("root");
+        run("mount", "--make-rprivate /");
+        let folder = tempfile::tempdir().expect("a folder");
+        let small = folder.path().display().to_string();
+        run("mount", &format!("-t tmpfs -o size=4m none {small}"));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(filled_up(&small));
+        run("umount", &small);
+    });
+    inside.join().expect("passes");
+}
+
+async fn filled_up(small: &str) {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let more = format!("[[datastores]]\nname = \"SMALL\"\npath = \"{small}\"\n");
+    let farm = Farm::start_with([&more, ""]).await;
+    let image = farm.folder.path().join("big.raw");
+    let noise: Vec<u8> = (0..16_u32 << 20)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 | 1)
+        .collect();
+    std::fs::write(&image, noise).unwrap();
+    let mut vm = farm.definition("big");
+    vm.datastore = "SMALL".into();
+    vm.disks[0].datastore = "SMALL".into();
+    let define = DefineRequest {
+        definition: vm.clone(),
+        disks: vec![DiskSource::Import { path: image }],
+        seed: None,
+    };
+    let full = farm.a().client.define(&define).await.unwrap_err();
+    assert_eq!(full.code(), Some(ErrorCode::Full), "{full}");
+    assert_eq!(farm.a().state(vm.id).await, None);
+    assert_eq!(
+        std::fs::read_dir(format!("{small}/vms")).unwrap().count(),
+        0,
+        "nothing is left"
+    );
+    // The id is free again.
+    let empty = DefineRequest {
+        disks: vec![DiskSource::Empty],
+        ..define
+    };
+    farm.a().client.define(&empty).await.unwrap();
+    let missing = farm
+        .a()
+        .client
+        .delete_template("none", "SMALL")
+        .await
+        .unwrap_err();
+    assert_eq!(missing.code(), Some(ErrorCode::NotFound));
+}
+
 /// By hand, with a golden image: `GODWIT_TEST_IMAGE=… cargo test --test agent golden -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a golden image; measures, and asserts little"]
@@ -403,4 +507,21 @@ async fn a_golden_guest_moves_quickly() {
         );
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
+}
+
+/// By hand: what the agent itself costs beside ten VMs.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures, and asserts little"]
+async fn the_agent_itself_is_cheap() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let farm = Farm::start().await;
+    for number in 0..10 {
+        farm.running(&format!("vm{number}")).await;
+    }
+    let seconds = 20.0;
+    let before = farm.a().agent_cpu();
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    let used = (farm.a().agent_cpu() - before) / seconds * 100.0;
+    println!("the agent uses {used:.2} % of a core");
+    assert!(used < 20.0);
 }

@@ -16,7 +16,10 @@ const TICKS: f64 = 100.0;
 pub(super) struct CpuCounter {
     accounting: CpuAccounting,
     cores: Vec<usize>,
-    highest: u64,
+    /// The last look.
+    seen: u64,
+    /// What was counted so far.
+    counted: u64,
 }
 
 impl CpuCounter {
@@ -25,7 +28,8 @@ impl CpuCounter {
         Self {
             accounting: config.cpu_accounting,
             cores: config.cores.clone().unwrap_or_else(all),
-            highest: 0,
+            seen: 0,
+            counted: 0,
         }
     }
 
@@ -38,11 +42,17 @@ impl CpuCounter {
             }
             CpuAccounting::Processes => processes(),
         };
-        // A process that is gone and was reaped by nobody who is looked at takes its time away.
-        self.highest = self.highest.max(ticks);
+        self.count(ticks);
         #[allow(clippy::cast_precision_loss)] // ticks of years fit well
-        let ticks = self.highest as f64;
+        let ticks = self.counted as f64;
         ticks / TICKS
+    }
+
+    /// A process that ends without being reaped by one that is looked at takes its time out of
+    /// the sum; the count then stands still for one look and goes on from there.
+    fn count(&mut self, ticks: u64) {
+        self.counted += ticks.saturating_sub(self.seen);
+        self.seen = ticks;
     }
 }
 
@@ -112,12 +122,17 @@ mod tests {
     }
 
     #[test]
-    fn the_count_never_falls() {
+    fn the_count_never_falls_and_never_stalls() {
         let mut counter = CpuCounter {
             accounting: CpuAccounting::Processes,
             cores: vec![],
-            highest: u64::MAX / 2,
+            seen: 0,
+            counted: 0,
         };
+        for (ticks, counted) in [(1000, 1000), (1010, 1010), (400, 1010), (410, 1020)] {
+            counter.count(ticks);
+            assert_eq!(counter.counted, counted);
+        }
         let before = counter.seconds();
         assert!(counter.seconds() >= before);
     }

@@ -302,6 +302,13 @@ impl TestHost {
         }
     }
 
+    /// CPU seconds that the agent's process has used.
+    pub fn agent_cpu(&self) -> f64 {
+        let pid = self.agent.as_ref().map_or(0, Child::id);
+        let usage = godwit_qemu::usage::ProcessUsage::of(pid).expect("it runs");
+        usage.total().as_secs_f64()
+    }
+
     pub async fn answers(&self) {
         let began = Instant::now();
         while self.client.vms().await.is_err() {
