@@ -146,7 +146,7 @@ pub async fn load(
         report(Phase::Rows, table.name(), rows_done);
         let before = rows_done;
         rows_done += copy(&tx, table, &baseline, |rows| {
-            report(Phase::Rows, table.name(), before + rows)
+            report(Phase::Rows, table.name(), before + rows);
         })
         .await?;
     }
@@ -270,7 +270,7 @@ async fn copy(
     let (chunks, mut received) = tokio::sync::mpsc::channel(4);
     let baseline = baseline.clone();
     let generating = tokio::task::spawn_blocking(move || {
-        table.generate(&baseline, |chunk| chunks.blocking_send(chunk).is_ok())
+        table.generate(&baseline, |chunk| chunks.blocking_send(chunk).is_ok());
     });
     let mut rows = 0;
     while let Some(chunk) = received.recv().await {

@@ -5,58 +5,25 @@
 //! prepared once per connection, with plans that do not depend on the parameters, or the server would plan them anew
 //! for each order.
 
+mod statements;
+
 use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Error, Row, Statement};
+use tokio_postgres::{Config, Error, Row, Statement};
 
 use crate::connect::{ConnectError, Link, chain};
 use crate::generate::Person;
 use crate::record::{Cents, CustomerId, Failure, OrderId, Outcome, Registration, StepTimes, Token};
 use crate::script::{Browse, Entry, Script};
+use statements::Statements;
+
+#[doc(hidden)]
+pub use statements::{INDEXED_QUERIES, SESSION_SETTINGS};
 
 /// Tries for a free user name. Names are drawn from 2^64, so even the second is rare.
 const NAME_ATTEMPTS: u32 = 100;
-
-/// Plans are made once and assume that what a query needs is in memory, as it is in a shop that is in use.
-#[doc(hidden)]
-pub const SESSION_SETTINGS: &str =
-    "SET plan_cache_mode = force_generic_plan; SET random_page_cost = 1.1";
-
-const LOGIN: &str = "
-    SELECT c.customerid, bought.title, bought.recommended
-      FROM customers c
-      LEFT JOIN LATERAL (
-           SELECT p.title, r.title AS recommended
-             FROM cust_hist h
-             JOIN products p ON p.prod_id = h.prod_id
-             JOIN products r ON r.prod_id = p.common_prod_id
-            WHERE h.customerid = c.customerid
-            ORDER BY h.orderid DESC
-            LIMIT 10) bought ON true
-     WHERE c.username = $1 AND c.password = $2";
-
-const REGISTER: &str = "
-    INSERT INTO customers (firstname, lastname, address1, address2, city, state, zip, country, region, email, phone,
-                           creditcardtype, creditcard, creditcardexpiration, username, password, age, income, gender)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-    ON CONFLICT (username) DO NOTHING
-    RETURNING customerid";
-
-const BROWSE_CATEGORY: &str = "
-    SELECT prod_id, category, title, actor, price::float8, special, common_prod_id
-      FROM products WHERE category = $1 AND special = 1 LIMIT $2";
-
-const BROWSE_ACTOR: &str = "
-    SELECT prod_id, category, title, actor, price::float8, special, common_prod_id
-      FROM products WHERE to_tsvector('simple', actor) @@ plainto_tsquery('simple', $1) LIMIT $2";
-
-const BROWSE_TITLE: &str = "
-    SELECT prod_id, category, title, actor, price::float8, special, common_prod_id
-      FROM products WHERE to_tsvector('simple', title) @@ plainto_tsquery('simple', $1) LIMIT $2";
-
-const PURCHASE: &str = "SELECT r_orderid, r_net_cents FROM godwit_purchase($1, $2, $3, $4)";
 
 /// Raised by the purchase when there is too little stock (see `sql/routines.sql`).
 const TOO_LITTLE_STOCK: &str = "GW001";
@@ -83,16 +50,6 @@ pub struct Session {
     link: Link,
     statements: Statements,
     timeout: Duration,
-}
-
-#[derive(Debug)]
-struct Statements {
-    login: Statement,
-    register: Statement,
-    category: Statement,
-    actor: Statement,
-    title: Statement,
-    purchase: Statement,
 }
 
 /// What came of an order.
@@ -357,29 +314,6 @@ impl Session {
     }
 }
 
-impl Statements {
-    async fn prepare(client: &Client) -> Result<Statements, Error> {
-        client.batch_execute(SESSION_SETTINGS).await?;
-        // One after the other would be six round trips.
-        let (login, register, category, actor, title, purchase) = futures::try_join!(
-            client.prepare(LOGIN),
-            client.prepare(REGISTER),
-            client.prepare(BROWSE_CATEGORY),
-            client.prepare(BROWSE_ACTOR),
-            client.prepare(BROWSE_TITLE),
-            client.prepare(PURCHASE),
-        )?;
-        Ok(Statements {
-            login,
-            register,
-            category,
-            actor,
-            title,
-            purchase,
-        })
-    }
-}
-
 impl Broken {
     fn refused(detail: String) -> Broken {
         Broken {
@@ -416,12 +350,3 @@ impl Broken {
         }
     }
 }
-
-/// The queries that must find their rows by an index, for the test that explains them.
-#[doc(hidden)]
-pub const INDEXED_QUERIES: [(&str, &str, &str); 4] = [
-    ("login", LOGIN, "'user1', 'password'"),
-    ("category", BROWSE_CATEGORY, "1::smallint, 5"),
-    ("actor", BROWSE_ACTOR, "'Blackwell', 5"),
-    ("title", BROWSE_TITLE, "'Ambergate', 5"),
-];

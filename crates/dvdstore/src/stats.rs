@@ -236,7 +236,7 @@ mod tests {
             assert!(
                 (is / should - 1.0).abs() < 0.002,
                 "{is} instead of {should}"
-            )
+            );
         };
         near(p.p50_ms, 500.0);
         near(p.p95_ms, 950.0);

@@ -1,5 +1,7 @@
 //! Loading a store, and that its queries are backed by indexes.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 mod support;
 
 use godwit_dvdstore::connect::{Link, parse_url};
@@ -98,6 +100,15 @@ async fn every_query_of_an_order_finds_its_rows_by_an_index() {
         );
         assert!(plan.contains("Index"), "{name} uses no index:\n{plan}");
     }
+    let plan = client
+        .query("EXPLAIN EXECUTE category(1::smallint, 5)", &[])
+        .await
+        .unwrap();
+    let plan: String = plan.iter().map(|row| row.get::<_, String>(0)).collect();
+    assert!(
+        plan.contains("ix_prod_cat_special"),
+        "all specials are read: {plan}"
+    );
     for (query, parameter) in [("actor", "Blackwell"), ("title", "Ambergate")] {
         let rows = client
             .query(&format!("EXECUTE {query}('{parameter}', 5)"), &[])

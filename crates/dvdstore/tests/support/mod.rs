@@ -1,5 +1,7 @@
 //! A private PostgreSQL server for one test: a unix socket in a directory of its own, gone when the test ends.
 
+#![allow(dead_code)] // each test program uses its own part
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
