@@ -87,9 +87,31 @@ enum Command {
     Relay(RelayCommand),
 }
 
+impl Command {
+    /// Whether it goes on for ever, whoever reads what it prints.
+    fn is_daemon(&self) -> bool {
+        matches!(
+            self,
+            Self::Agent(AgentCommand::Run(_))
+                | Self::Manager(ManagerCommand::Run { .. })
+                | Self::Keeper(_)
+                | Self::Relay(_)
+        )
+    }
+}
+
+/// Writing into a closed pipe (`godwit vm list | head`) ends the program quietly.
+fn end_with_the_reader() {
+    // SAFETY: no other thread exists yet, and the default disposition runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 impl Cli {
     /// Carries the command out.
     pub fn run(self) -> ExitCode {
+        if !self.command.is_daemon() {
+            end_with_the_reader();
+        }
         start_log(&self.command);
         let context = Context::new(self.farm);
         match self.command {
@@ -140,11 +162,7 @@ async fn run(command: Command, context: &Context) -> ExitCode {
 
 /// Daemons tell what they do; commands only what goes wrong. `GODWIT_LOG` says otherwise.
 fn start_log(command: &Command) {
-    let daemon = matches!(
-        command,
-        Command::Agent(AgentCommand::Run(_)) | Command::Manager(ManagerCommand::Run { .. })
-    );
-    let default = if daemon { "info" } else { "error" };
+    let default = if command.is_daemon() { "info" } else { "error" };
     let filter = EnvFilter::try_from_env("GODWIT_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -11,9 +11,6 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Writing into a closed pipe (`godwit vm list | head`) ends the program quietly.
-    // SAFETY: the default disposition of a signal is set before any thread exists.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     cli::Cli::parse().run()
 }
 
@@ -24,12 +21,19 @@ mod tests {
     #[test]
     fn no_option_means_two_things() {
         let root = crate::cli::Cli::command();
-        let shared: Vec<_> = root.get_arguments().map(|arg| arg.get_id().clone()).collect();
+        let shared: Vec<_> = root
+            .get_arguments()
+            .map(|arg| arg.get_id().clone())
+            .collect();
         let mut open: Vec<&Command> = root.get_subcommands().collect();
         while let Some(command) = open.pop() {
             for arg in command.get_arguments() {
                 let name = command.get_name();
-                assert!(!shared.contains(arg.get_id()), "{name} redefines --{}", arg.get_id());
+                assert!(
+                    !shared.contains(arg.get_id()),
+                    "{name} redefines --{}",
+                    arg.get_id()
+                );
             }
             open.extend(command.get_subcommands());
         }
