@@ -133,6 +133,7 @@ pub fn build(spec: &ImageSpec, progress: &dyn Progress, stop: &Stop) -> Result<B
     }
     let partial = Partial(beside(&path, "partial"));
     make(spec, &partial.0, Work { progress, stop })?;
+    progress.step("writing it down");
     keep(&partial, &path, fingerprint, spec)
 }
 

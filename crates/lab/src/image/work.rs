@@ -52,15 +52,18 @@ impl Work<'_> {
 
 /// A command in namespaces of its own.
 pub(super) fn contained(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new("unshare");
+    // Should this process be killed, `unshare` dies with it, and with that all that it started.
+    let mut command = Command::new("setpriv");
     command.args([
+        "--pdeathsig",
+        "KILL",
+        "--",
+        "unshare",
         "--mount",
         "--pid",
         "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "--",
     ]);
+    command.args(["--kill-child", "--mount-proc", "--"]);
     command.arg(program);
     command
 }
