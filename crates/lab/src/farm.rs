@@ -94,11 +94,13 @@ pub(crate) async fn join(
     folder: &Folder,
     blade: &Blade,
     command: &[String],
+    stop: &Stop,
 ) -> Result<(), LabError> {
     let done = folder.of_box(&blade.name).join("joined");
     if done.exists() {
         return Ok(());
     }
+    wait_for_box(folder, blade, stop).await?;
     let token = client
         .join_token()
         .await
@@ -120,6 +122,27 @@ pub(crate) async fn join(
         });
     }
     write_whole(&done, b"")
+}
+
+/// Waits until a box has set up its view of the file system: before that a command in it would see the machine's.
+async fn wait_for_box(folder: &Folder, blade: &Blade, stop: &Stop) -> Result<(), LabError> {
+    let deadline = Instant::now() + PATIENCE;
+    while !folder.state(&blade.name).exists() {
+        stop.check()?;
+        if Instant::now() > deadline {
+            let what = format!(
+                "{} is not set up within {} s",
+                blade.name,
+                PATIENCE.as_secs()
+            );
+            return Err(LabError::Process {
+                what,
+                log: folder.log(&blade.name),
+            });
+        }
+        sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Waits until the manager says that all blades are up.

@@ -94,6 +94,8 @@ impl Supervisor<'_> {
             listen(SignalKind::child())?,
             listen(SignalKind::terminate())?,
         );
+        // The first word: the box is set up, and others may enter it.
+        self.note();
         let ready = self.own.join(READY);
         while !ready.exists() {
             tokio::select! {

@@ -123,7 +123,7 @@ async fn build(
     for blade in &description.plan.blades {
         stop.check()?;
         if let (Some(client), Some(command)) = (&client, &programs.join) {
-            farm::join(client, &access, folder, blade, command).await?;
+            farm::join(client, &access, folder, blade, command, stop).await?;
         }
         write_whole(&folder.ready(&blade.name), b"")?;
     }
