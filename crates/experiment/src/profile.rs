@@ -168,7 +168,7 @@ impl Profile {
         let base = Self {
             name,
             vms: 4,
-            warmup_s: 10,
+            warmup_s: 20,
             interval_s: 35,
             intervals: 3,
             migrations_step: 2,
