@@ -101,6 +101,22 @@ fn missing(facts: &HostFacts, vm: &VmDefinition) -> Option<String> {
     Some(format!("it has no network {}", nic.network))
 }
 
+/// A datastore of the VM that is not the same at both hosts, although both call it so:
+/// its file there would be another one, or none.
+pub(super) fn foreign_datastore<'a>(
+    source: &HostFacts,
+    destination: &HostFacts,
+    vm: &'a VmDefinition,
+) -> Option<&'a str> {
+    let uuid = |facts: &HostFacts, name: &str| {
+        let store = facts.datastores.iter().find(|store| store.name == name);
+        store.map(|store| store.uuid.clone())
+    };
+    vm.datastores()
+        .into_iter()
+        .find(|name| uuid(source, name) != uuid(destination, name))
+}
+
 /// Memory of a host that is not promised to a VM; below nought if too much is.
 fn room(host: &LiveHost, vms: &[LiveVm]) -> i128 {
     let total = host.row.facts.as_ref().map_or(0, |facts| facts.memory.0);
@@ -162,5 +178,92 @@ pub(super) fn network_for(hosts: &[LiveHost], wanted: Option<&str>) -> Answer<St
                 )),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use godwit_model::host::DatastoreFacts;
+    use godwit_model::ids::VmId;
+    use godwit_model::vm::{Boot, DEFAULT_CPU_MODEL, DEFAULT_MACHINE, HARDWARE_VERSION, Nic};
+
+    fn vm() -> VmDefinition {
+        VmDefinition {
+            id: VmId::random(),
+            name: "db1".into(),
+            hardware: HARDWARE_VERSION,
+            machine: DEFAULT_MACHINE.into(),
+            cpu_model: DEFAULT_CPU_MODEL.into(),
+            memory: Bytes::mib(512),
+            vcpus: 1,
+            datastore: "SAN1".into(),
+            disks: Vec::new(),
+            media: Vec::new(),
+            nics: vec![Nic {
+                network: "production".into(),
+                mac: "52:54:00:00:00:01".into(),
+            }],
+            boot: Boot::Disk,
+            address: None,
+            template: None,
+            notes: String::new(),
+        }
+    }
+
+    fn facts() -> HostFacts {
+        HostFacts {
+            id: "blade1".parse().expect("a name"),
+            godwit_version: "0".into(),
+            protocol: PROTOCOL_VERSION,
+            boot_id: "x".into(),
+            cores: 1,
+            memory: Bytes::gib(4),
+            qemu_version: "10.0".into(),
+            accelerator: "tcg".into(),
+            cpu_models: vec![DEFAULT_CPU_MODEL.into()],
+            machines: vec![DEFAULT_MACHINE.into()],
+            datastores: vec![DatastoreFacts {
+                name: "SAN1".into(),
+                path: "/datastores/SAN1".into(),
+                uuid: "one".into(),
+                total: Bytes::gib(10),
+                free: Bytes::gib(5),
+                error: None,
+            }],
+            networks: vec!["production".into()],
+            cards: Vec::new(),
+            migration_address: [127, 0, 0, 1].into(),
+        }
+    }
+
+    #[test]
+    fn what_a_host_lacks_is_named() {
+        type Spoil = fn(&mut HostFacts);
+        let cases: [(Spoil, &str); 5] = [
+            (|f| f.protocol += 1, "protocol"),
+            (|f| f.machines.clear(), DEFAULT_MACHINE),
+            (|f| f.cpu_models.clear(), DEFAULT_CPU_MODEL),
+            (|f| f.datastores[0].error = Some("stale".into()), "SAN1"),
+            (|f| f.networks.clear(), "production"),
+        ];
+        assert_eq!(missing(&facts(), &vm()), None);
+        for (spoil, named) in cases {
+            let mut host = facts();
+            spoil(&mut host);
+            let why = missing(&host, &vm()).expect("is refused");
+            assert!(why.contains(named), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_datastore_of_the_same_name_is_not_the_same() {
+        let (source, mut destination) = (facts(), facts());
+        assert_eq!(foreign_datastore(&source, &destination, &vm()), None);
+        destination.datastores[0].uuid = "two".into();
+        assert_eq!(
+            foreign_datastore(&source, &destination, &vm()),
+            Some("SAN1")
+        );
     }
 }

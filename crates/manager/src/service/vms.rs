@@ -1,7 +1,7 @@
 //! VMs: making, cloning, switching, moving and deleting them. Everything that can be known
 //! to be wrong is refused here, before a task begins.
 
-use super::plan::{datastore_for, host_for, network_for, obstacle};
+use super::plan::{datastore_for, foreign_datastore, host_for, network_for, obstacle};
 use super::{Answer, Caller, Service, internal, invalid, not_found, refused};
 use crate::core::vm_subject;
 use crate::live::LiveVm;
@@ -286,6 +286,18 @@ impl Service {
                 return Err(refused(format!(
                     "{name} cannot go to {}: {why}",
                     request.to
+                )));
+            }
+            let source = self.core.live.host(&vm.row.host);
+            let both = source
+                .and_then(|host| host.row.facts)
+                .zip(destination.row.facts.as_ref());
+            if let Some((source, destination)) = both
+                && let Some(store) = foreign_datastore(&source, destination, definition)
+            {
+                return Err(refused(format!(
+                    "{} cannot go to {}: what it calls {store} is another datastore than on {}",
+                    definition.name, request.to, vm.row.host
                 )));
             }
             let order = Order::Migrate {
