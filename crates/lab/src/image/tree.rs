@@ -79,6 +79,8 @@ impl Tree {
         // A clone makes its own at first boot.
         self.write("etc/machine-id", 0o644, "")?;
         self.write("etc/hostname", 0o644, "godwit-guest\n")?;
+        // The building host's name servers are none of the guest's business.
+        self.write("etc/resolv.conf", 0o644, "")?;
         self.write("etc/hosts", 0o644, "127.0.0.1 localhost\n")?;
         self.write(
             "etc/fstab",
