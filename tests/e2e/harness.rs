@@ -101,7 +101,7 @@ pub fn main(scenarios: Vec<Scenario>) -> ExitCode {
     match outcome {
         Ok(tally) => tally.report(left_out, began.elapsed()),
         Err(problem) => {
-            println!("\nthere is no farm to test on: {problem}\n");
+            println!("\nthe tests cannot go on: {problem}\n");
             let elapsed = began.elapsed().as_secs_f64();
             println!(
                 "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; {left_out} filtered out; finished in {elapsed:.2}s\n"

@@ -66,6 +66,8 @@ pub fn client(ca: &str, own: Option<&KeyedCert>, expect: Expect, address: Socket
     Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
+        // A server may hang up after a refusal: the next request must not find that out.
+        .pool_max_idle_per_host(0)
         .resolve(SERVER_NAME, address)
         .build()
         .unwrap()

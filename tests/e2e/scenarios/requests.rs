@@ -73,7 +73,7 @@ pub async fn wrong_requests_get_an_error_in_json(farm: Arc<Farm>) {
         (
             &post,
             "/vms/clone".to_owned(),
-            Some("x".repeat(3 << 20)),
+            Some("x".repeat((2 << 20) + 1)),
             ErrorCode::Invalid,
         ),
         (
