@@ -11,4 +11,6 @@ if [ ! -e tests/Cargo.toml ]; then
 fi
 cargo build --release --locked -p godwit
 "$GODWIT" image build
+GODWIT_BIN=$(realpath "$GODWIT")
+export GODWIT_BIN
 exec cargo test --locked -p godwit-tests
