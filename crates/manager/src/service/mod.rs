@@ -227,11 +227,11 @@ impl Service {
 }
 
 fn internal(error: &StoreError) -> ApiError {
-    tracing::error!(%error, cause = ?error, "the manager's state cannot be used");
-    match error {
-        StoreError::NameTaken(_) => ApiError::new(ErrorCode::Conflict, error.to_string()),
-        _ => ApiError::new(ErrorCode::Internal, error.to_string()),
+    if let StoreError::NameTaken(_) = error {
+        return ApiError::new(ErrorCode::Conflict, error.to_string());
     }
+    tracing::error!(%error, cause = ?error, "the manager's state cannot be used");
+    ApiError::new(ErrorCode::Internal, error.to_string())
 }
 
 fn not_found(kind: &str, id: &str) -> ApiError {
