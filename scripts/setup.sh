@@ -14,6 +14,7 @@ NEEDED=(
     "unshare util-linux"
     "setpriv util-linux"
     "mmdebstrap mmdebstrap"
+    "mount mount"
     "mke2fs e2fsprogs"
     "extlinux extlinux"
     "/usr/lib/syslinux/mbr/mbr.bin syslinux-common"

@@ -138,6 +138,7 @@ pub(super) fn fingerprint(spec: &ImageSpec) -> String {
 /// Programs and files that this host must have, and the package that brings each.
 const NEEDED: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
+    ("mount", "mount"),
     ("mke2fs", "e2fsprogs"),
     ("extlinux", "extlinux"),
     (super::disk::MBR, "syslinux-common"),
