@@ -112,6 +112,8 @@ pub struct MigrationRow {
     pub outcome: MoveOutcome,
     /// The manager's reason, if it failed.
     pub error: String,
+    /// When the VM ran on its new host, where the hosts' clock is the run's.
+    pub resume_s: Option<f64>,
     /// Source's STOP to destination's RESUME, in milliseconds.
     pub stop_to_resume_ms: Option<f64>,
     /// Bound of the error of the clock behind it, in milliseconds.
@@ -153,6 +155,7 @@ impl MigrationRow {
             seconds: 0.0,
             outcome: MoveOutcome::NotStarted,
             error: String::new(),
+            resume_s: None,
             stop_to_resume_ms: None,
             clock_error_ms: None,
             qemu_downtime_ms: None,

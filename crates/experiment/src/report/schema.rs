@@ -206,8 +206,10 @@ pub struct MoveReport {
     pub row: MigrationRow,
     /// Seconds it began after its time.
     pub late_s: f64,
-    /// The longest silence of the echo probe while it moved.
+    /// The longest silence of the echo probe that touches the switch-over.
     pub blackout_ms: Option<f64>,
+    /// The longest silence of the echo probe while it moved, whatever the reason.
+    pub longest_silence_ms: Option<f64>,
     /// The slowest order that a client of this VM had under way meanwhile.
     pub slowest_order_ms: Option<f64>,
     /// Orders of this VM that ended with an error meanwhile.

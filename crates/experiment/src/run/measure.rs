@@ -27,6 +27,7 @@ use crate::run::tally::Tally;
 use crate::run::time::{Origin, millis};
 use crate::run::writer::{Entry, Pen};
 use crate::schedule::Move;
+use crate::stats::blackout;
 
 /// Shorter silences are not written down: on a busy machine there are many, and no pause of a VM
 /// that a client could feel is among them.
@@ -205,6 +206,7 @@ impl Window<'_> {
         let names = Names {
             vms: self.guests.iter().map(|g| g.name.clone()).collect(),
             hosts: self.bench.hosts.clone().map(|h| h.info.name),
+            one_clock: self.bench.hosts.iter().all(|h| h.shares_clock),
         };
         let mover = FarmMover::new(self.bench, &names);
         let (plan, stop) = (self.moves.clone(), self.stop.clone());
@@ -271,8 +273,8 @@ impl Window<'_> {
         let guest = self.guests.iter().find(|g| g.name == row.vm)?;
         let target = recording.target(guest.address).filter(|t| t.answered > 0)?;
         let at = |seconds: f64| MonoNs(origin.nanos_at(seconds));
-        let silence =
-            target.longest_between(at(row.start_s), at(row.end_s + AFTERMATH.as_secs_f64()));
+        let (from, to) = blackout::window(row);
+        let silence = target.longest_between(at(from), at(to));
         let blackout_ms = silence.map_or(0.0, |s| millis(s.length()));
         if let Ok(id) = row.id.parse() {
             let client = self.bench.client.clone();

@@ -30,6 +30,8 @@ pub struct Names {
     pub vms: Vec<String>,
     /// The two hosts.
     pub hosts: [String; 2],
+    /// Whether the hosts' clock is the run's.
+    pub one_clock: bool,
 }
 
 /// Makes all moves of the schedule. `seen` is told of each before it starts and after it ended.
@@ -63,6 +65,8 @@ pub async fn make<M: Mover>(
                 row.outcome = MoveOutcome::Ok;
                 if let Some(receipt) = receipt {
                     note(&mut row, &receipt);
+                    let resume_s = origin.seconds_of(receipt.ended_mono.0);
+                    row.resume_s = names.one_clock.then_some(resume_s);
                 }
             }
             Err(error) => (row.outcome, row.error) = (MoveOutcome::Failed, error),
@@ -160,6 +164,7 @@ mod tests {
         let names = Names {
             vms: vec!["a".into(), "b".into()],
             hosts: ["blade1".into(), "blade2".into()],
+            one_clock: true,
         };
         let mut rows = Vec::new();
         make(fake, plan, &names, Origin::now(), window_s, stop, |seen| {

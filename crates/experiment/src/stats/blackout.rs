@@ -2,28 +2,63 @@
 //!
 //! A silence is the time between two answers, less the longest pause between two probes in it; so it
 //! is exact to about one interval of the probe and errs towards too short. On a busy machine there
-//! are silences that have nothing to do with migration too; the longest of the baseline is reported
-//! beside.
+//! are silences that have nothing to do with a VM's switch-over too; so only those that touch it
+//! count where its moment is known, and the longest of the baseline is reported beside.
 
 use crate::records::{MigrationRow, MoveOutcome, SilenceRow};
 
-/// Seconds after its end in which a silence still belongs to a migration: the network may need a
-/// moment to learn the VM's new place.
+/// Seconds after its end in which a silence still belongs to a migration of which no more is known:
+/// the network may need a moment to learn the VM's new place.
 const AFTERMATH_S: f64 = 2.0;
+/// Seconds around STOP and RESUME by which a silence may miss them: the agents' clock readings and
+/// the probe's rhythm.
+const NEAR_S: f64 = 0.05;
 
-/// The longest silence of the migration's VM while it moved, in milliseconds; 0 if the probe lost
-/// nothing; `None` if the migration did not happen or its VM was not probed.
+/// The stretch that a migration's blackout touches: from STOP to RESUME where they are known, else
+/// the whole migration.
+#[must_use]
+pub fn window(one: &MigrationRow) -> (f64, f64) {
+    let known = one.resume_s.zip(one.stop_to_resume_ms);
+    let stretch = known.map(|(resume, ms)| (resume - ms / 1000.0 - NEAR_S, resume + NEAR_S));
+    // A clock that is not the run's would put it elsewhere.
+    let inside =
+        stretch.filter(|(stop, resume)| *stop >= one.start_s - 1.0 && *resume <= one.end_s + 1.0);
+    inside.unwrap_or((one.start_s, one.end_s + AFTERMATH_S))
+}
+
+/// The longest silence of the migration's VM that touches its blackout, in milliseconds; 0 if the
+/// probe lost nothing; `None` if the migration did not happen or its VM was not probed.
 #[must_use]
 pub fn of_migration(one: &MigrationRow, silences: &[SilenceRow], probed: bool) -> Option<f64> {
+    longest(one, silences, probed, window(one))
+}
+
+/// The longest silence of the migration's VM from its start to two seconds after its end, whatever
+/// the reason.
+#[must_use]
+pub fn longest_meanwhile(one: &MigrationRow, silences: &[SilenceRow], probed: bool) -> Option<f64> {
+    longest(
+        one,
+        silences,
+        probed,
+        (one.start_s, one.end_s + AFTERMATH_S),
+    )
+}
+
+fn longest(
+    one: &MigrationRow,
+    silences: &[SilenceRow],
+    probed: bool,
+    (from, to): (f64, f64),
+) -> Option<f64> {
     if one.outcome != MoveOutcome::Ok || !probed {
         return None;
     }
-    let (from, to) = (one.start_s, one.end_s + AFTERMATH_S);
-    let overlapping = silences
+    let touching = silences
         .iter()
         .filter(|s| s.vm == one.vm && s.start_s <= to && s.end_s >= from)
         .map(|s| s.silence_ms);
-    Some(overlapping.fold(0.0, f64::max))
+    Some(touching.fold(0.0, f64::max))
 }
 
 #[cfg(test)]
@@ -86,5 +121,27 @@ mod tests {
             of_migration(&failed, &[silence("a", 11.0, 40.0)], true),
             None
         );
+    }
+
+    #[test]
+    fn where_the_switch_over_is_known_only_its_silence_counts() {
+        let known = MigrationRow {
+            resume_s: Some(12.5),
+            stop_to_resume_ms: Some(40.0),
+            ..migration()
+        };
+        let silences = [silence("a", 11.0, 300.0), silence("a", 12.47, 60.0)];
+        assert_eq!(of_migration(&known, &silences, true), Some(60.0));
+        assert_eq!(longest_meanwhile(&known, &silences, true), Some(300.0));
+        // A VM that nobody finds for a while after RESUME is silent from STOP on.
+        assert_eq!(
+            of_migration(&known, &[silence("a", 12.45, 1500.0)], true),
+            Some(1500.0)
+        );
+        let strange = MigrationRow {
+            resume_s: Some(99.0),
+            ..known
+        };
+        assert_eq!(of_migration(&strange, &silences, true), Some(300.0));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::raw::{PartInfo, Run};
@@ -122,7 +123,9 @@ fn part_report(run: &Run, part: Part) -> Option<PartReport> {
         .iter()
         .filter(|s| s.part == part && inside(s.start_s));
     Some(PartReport {
-        began: info.began.format(&Rfc3339).unwrap_or_default(),
+        began: whole_second(info.began)
+            .format(&Rfc3339)
+            .unwrap_or_default(),
         seconds: reached,
         orders_per_minute: per_minute(answered.len(), reached),
         orders_due: orders(run, part).filter(|o| inside(o.due_s)).count(),
@@ -139,6 +142,10 @@ fn part_report(run: &Run, part: Part) -> Option<PartReport> {
             lag_max_ms: lags.iter().copied().max_by(f64::total_cmp),
         },
     })
+}
+
+fn whole_second(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_nanosecond(0).unwrap_or(at)
 }
 
 /// By how much the generator itself began each order late. A VM's orders begin one after the other,
@@ -250,6 +257,7 @@ fn moves(run: &Run) -> Vec<MoveReport> {
         MoveReport {
             late_s: (row.start_s - row.planned_s).max(0.0),
             blackout_ms: blackout::of_migration(row, &silences, probed),
+            longest_silence_ms: blackout::longest_meanwhile(row, &silences, probed),
             slowest_order_ms: meanwhile
                 .iter()
                 .map(|o| o.response_ms)

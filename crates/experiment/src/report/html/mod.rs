@@ -284,9 +284,10 @@ probe are not in it. Marks on the time axis are migrations. (The paper's figure 
 const RESPONSES_TEXT: &str = "Measured from the moment an order falls due, so an order that has to wait \
 for a silent VM counts in full. The grey line is the same interval without migration.";
 const BLACKOUT_TEXT: &str = "An echo probe asks each VM every {ms} ms. The blackout of a migration is the \
-longest time its VM gave no answer while it moved, and so the pause that a client can feel; it is exact \
-to about {ms} ms. The agents' own measurement (source stopped to destination running) \
-and QEMU's stand beside it.";
+longest time without an answer that touches the VM's switch-over from one blade to the other, and so the \
+pause that a client can feel; it is exact to about {ms} ms. The agents' own measurement (source stopped to \
+destination running) and QEMU's stand beside it, and so do silences with other reasons: on a busy machine \
+a VM must wait for its CPU now and then.";
 const RECEIPTS_TEXT: &str = "What each migration cost. “Stream” is what QEMU wrote, “wire” what went over \
 the network.";
 const AUDIT_TEXT: &str = "After each part every database is compared with what the clients were told: \

@@ -165,11 +165,17 @@ pub fn blackouts(report: &Report) -> String {
     };
     let agents = spread(|m| m.row.stop_to_resume_ms);
     let qemu = spread(|m| m.row.qemu_downtime_ms);
+    let silences = spread(|m| m.longest_silence_ms);
     let orders = spread(|m| m.slowest_order_ms);
     table(
         &["measured by", "median ms", "99 % ms", "worst ms"],
         &[
-            row("echo probe: no answer from the VM", b.p50, b.p99, b.max),
+            row(
+                "echo probe: no answer around the switch-over",
+                b.p50,
+                b.p99,
+                b.max,
+            ),
             row(
                 "agents: source stopped to destination running",
                 agents.p50,
@@ -177,6 +183,12 @@ pub fn blackouts(report: &Report) -> String {
                 agents.max,
             ),
             row("QEMU's own figure", qemu.p50, qemu.p99, qemu.max),
+            row(
+                "echo probe: longest silence during the whole move, whatever the reason",
+                silences.p50,
+                silences.p99,
+                silences.max,
+            ),
             row(
                 "clients: slowest order under way",
                 orders.p50,

@@ -114,8 +114,12 @@ pub fn machine(report: &Report) -> String {
         .iter()
         .map(|h| {
             format!(
-                "{}: {} cores, QEMU {} ({})",
-                h.info.name, h.info.cores, h.info.qemu, h.info.accelerator
+                "{}: {} {}, QEMU {} ({})",
+                h.info.name,
+                h.info.cores,
+                if h.info.cores == 1.0 { "core" } else { "cores" },
+                h.info.qemu,
+                h.info.accelerator
             )
         })
         .collect();
