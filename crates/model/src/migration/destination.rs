@@ -275,7 +275,10 @@ mod tests {
                 .1
                 .contains(&Effect::DestroyVm)
         );
-        assert_eq!(after_arrival(&[abort.clone()]).0, Destination::Claiming);
+        assert_eq!(
+            after_arrival(std::slice::from_ref(&abort)).0,
+            Destination::Claiming
+        );
         assert_eq!(
             after_arrival(&[Event::ClaimWon, abort]).0,
             Destination::Activating
