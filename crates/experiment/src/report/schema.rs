@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::profile::Profile;
 use crate::raw::{AuditInfo, CalibrationStep, HostInfo, Machine};
-use crate::records::MigrationRow;
+use crate::records::{MigrationRow, Part};
+use crate::report::validity;
 use crate::stats::percentile::Spread;
 
 /// Version of the schema; rises when a field changes its meaning or goes away.
@@ -75,6 +76,15 @@ pub struct Report {
     pub machine: Machine,
     /// What a reader should know.
     pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Whether nothing is wrong but that the other part has not been run yet.
+    #[must_use]
+    pub fn is_good_half(&self) -> bool {
+        let missing = [Part::Baseline, Part::Migrating].map(validity::missing);
+        !self.valid && self.invalid_because.iter().all(|why| missing.contains(why))
+    }
 }
 
 /// One part of the test.

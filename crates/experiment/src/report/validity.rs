@@ -19,7 +19,7 @@ pub fn reasons(run: &Run, parts: &[(Part, PartReport)]) -> Vec<String> {
     for part in [Part::Baseline, Part::Migrating] {
         let word = part.word();
         let Some(info) = run.info.parts.iter().find(|p| p.part == part) else {
-            reasons.push(format!("the {word} part has not been run"));
+            reasons.push(missing(part));
             continue;
         };
         reasons.extend(of_part(info));
@@ -31,6 +31,11 @@ pub fn reasons(run: &Run, parts: &[(Part, PartReport)]) -> Vec<String> {
     reasons.extend(replay(run, parts));
     reasons.extend(moves(run));
     reasons
+}
+
+/// The reason that a part which has not been run gives.
+pub fn missing(part: Part) -> String {
+    format!("the {} part has not been run", part.word())
 }
 
 fn of_part(info: &PartInfo) -> Vec<String> {

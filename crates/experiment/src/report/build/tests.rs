@@ -166,6 +166,8 @@ fn one_part_alone_is_reported_as_such() {
         report.invalid_because,
         ["the migrating part has not been run"]
     );
+    assert!(report.is_good_half());
+    assert!(!build(&sample::run(1)).is_good_half());
 }
 
 #[test]
