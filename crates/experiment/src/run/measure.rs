@@ -8,7 +8,7 @@ use godwit_dvdstore::Size;
 use godwit_dvdstore::clock::MonotonicNs;
 use godwit_dvdstore::driver::{self, Driver};
 use godwit_model::units::MonoNs;
-use godwit_net::echo::{self, Prober, Recording};
+use godwit_net::echo::{Prober, Recording};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -21,6 +21,7 @@ use crate::run::farm::{Bench, Guest};
 use crate::run::load;
 use crate::run::mover::FarmMover;
 use crate::run::moves::{self, Names, Seen};
+use crate::run::probe;
 use crate::run::status::Status;
 use crate::run::stop::Stop;
 use crate::run::tally::Tally;
@@ -29,11 +30,9 @@ use crate::run::writer::{Entry, Pen};
 use crate::schedule::Move;
 use crate::stats::blackout;
 
-/// Shorter silences are not written down: on a busy machine there are many, and no pause of a VM
-/// that a client could feel is among them.
-const SILENCE: Duration = Duration::from_millis(20);
-/// A migration's blackout is told to the manager that long after its end.
+/// A migration's blackout is told to the manager that long after its end; until then its VM is probed closely.
 const AFTERMATH: Duration = Duration::from_secs(2);
+
 /// What to measure.
 #[derive(Debug)]
 pub struct Window<'a> {
@@ -92,15 +91,7 @@ struct Instruments {
 
 impl Instruments {
     fn start(window: &Window<'_>) -> Result<Self, RunError> {
-        let addresses: Vec<_> = window.guests.iter().map(|g| g.address).collect();
-        let interval = Duration::from_millis(u64::from(window.profile.probe_ms));
-        let prober = Prober::start(
-            &addresses,
-            echo::Options {
-                interval,
-                threshold: SILENCE,
-            },
-        )?;
+        let prober = probe::start(window.guests, window.profile)?;
         let origin = Origin::after(Duration::from_secs(u64::from(window.profile.warmup_s)));
         let (part, pen) = (window.part, &window.pen);
         let (orders, sink) = Orders::new(part, origin, pen.clone());
@@ -155,12 +146,16 @@ impl Window<'_> {
         loop {
             tokio::select! {
                 event = migrations.recv(), if moving => match event {
-                    Some(event) => self.note_move(event, &mut tally, &mut to_tell),
+                    Some(event) => {
+                        self.probe_closely(&watch.prober, &event);
+                        self.note_move(event, &mut tally, &mut to_tell);
+                    }
                     None => moving = false,
                 },
                 _ = tick.tick() => {
                     let recording = watch.second(self.guests);
                     self.tell_blackouts(&recording, origin, &mut tally, &mut to_tell, false);
+                    self.relax(&watch.prober, &tally, &to_tell);
                     let now = origin.seconds(MonotonicNs::now());
                     reached(now.clamp(0.0, window));
                     self.show(&watch.driver, &tally, now);
@@ -243,6 +238,27 @@ impl Window<'_> {
             MoveOutcome::NotStarted => {}
         }
         self.pen.write(Entry::Migration(row));
+    }
+
+    /// A VM that starts to move is probed closely.
+    fn probe_closely(&self, prober: &Prober, event: &MoveEvent) {
+        let MoveEvent::Starts(vm) = event else {
+            return;
+        };
+        if let Some(guest) = self.guests.iter().find(|guest| guest.name == *vm) {
+            prober.watch_closely(guest.address, true);
+        }
+    }
+
+    /// VMs that neither move nor have just moved are probed rarely.
+    fn relax(&self, prober: &Prober, tally: &Tally, to_tell: &[MigrationRow]) {
+        let busy = |guest: &Guest| {
+            tally.moving.as_ref() == Some(&guest.name)
+                || to_tell.iter().any(|row| row.vm == guest.name)
+        };
+        for guest in self.guests.iter().filter(|guest| !busy(guest)) {
+            prober.watch_closely(guest.address, false);
+        }
     }
 
     /// Puts the blackouts of migrations that ended a moment ago into their receipts.

@@ -17,6 +17,7 @@ pub mod mover;
 pub mod moves;
 pub mod own;
 pub mod prepare;
+pub mod probe;
 pub mod status;
 pub mod stop;
 pub mod tally;

@@ -15,6 +15,7 @@ use crate::run::error::{Asked, RunError};
 use crate::run::farm::{self, Bench, Guest, Options};
 use crate::run::load;
 use crate::run::prepare;
+use crate::run::probe;
 use crate::run::status::Status;
 use crate::run::stop::Stop;
 
@@ -66,6 +67,8 @@ async fn search(
             Next::Try(rate) => rate,
         };
         let driver = drive(guests, store.size, options, rate);
+        // What the probe costs belongs to the load, as it will when the test is measured.
+        let _prober = probe::start(guests, &options.profile)?;
         let measured = stop.or(cpu(bench, rate, status)).await;
         driver.stop_handle().stop();
         driver.finished().await;

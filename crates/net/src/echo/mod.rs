@@ -1,6 +1,6 @@
 //! The echo probe: when did a VM fall silent, and for how long?
 //!
-//! One thread sends an ICMP echo request to every target each 5 ms and notes when replies arrive (the kernel's time
+//! One thread sends an ICMP echo request to every target each 5 ms (or rarely, where nothing is expected) and notes when replies arrive (the kernel's time
 //! stamps, so that a late wake-up of the probe does not look like a late reply). The guest's kernel answers: nothing
 //! needs to be installed there.
 //!

@@ -283,7 +283,7 @@ const CPU_TEXT: &str = "Share of each blade's own cores that was busy. The load 
 probe are not in it. Marks on the time axis are migrations. (The paper's figure 4.)";
 const RESPONSES_TEXT: &str = "Measured from the moment an order falls due, so an order that has to wait \
 for a silent VM counts in full. The grey line is the same interval without migration.";
-const BLACKOUT_TEXT: &str = "An echo probe asks each VM every {ms} ms. The blackout of a migration is the \
+const BLACKOUT_TEXT: &str = "An echo probe asks a VM that moves every {ms} ms. The blackout of a migration is the \
 longest time without an answer that touches the VM's switch-over from one blade to the other, and so the \
 pause that a client can feel; it is exact to about {ms} ms. The agents' own measurement (source stopped to \
 destination running) and QEMU's stand beside it, and so do silences with other reasons: on a busy machine \

@@ -7,6 +7,7 @@ use crate::profile::LoopKind;
 use crate::report::schema::{PartReport, Report};
 use crate::report::svg::escape;
 use crate::report::table5::or_dash;
+use crate::run::probe::RELAXED_MS;
 
 /// What the audit found.
 pub fn audit(report: &Report) -> String {
@@ -173,7 +174,10 @@ pub fn machine(report: &Report) -> String {
         ),
         (
             "echo probe",
-            format!("every {} ms into each VM", s.probe_ms),
+            format!(
+                "every {} ms into a VM that moves, every {} ms into the others",
+                s.probe_ms, RELAXED_MS
+            ),
         ),
         (
             "run",

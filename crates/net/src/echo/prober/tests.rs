@@ -108,3 +108,27 @@ fn cost_of_probing_twenty_targets() {
     );
     println!("{:#?}", recording.targets[0]);
 }
+
+#[test]
+fn a_target_is_probed_rarely_until_it_is_watched_closely() {
+    let (near, far) = wire();
+    let options = Options {
+        relaxed: 20,
+        ..Options::default()
+    };
+    let prober = near.run(|| Prober::start(&[FAR, NOBODY], options));
+    let prober = prober.unwrap().unwrap();
+    let sent = |recording: &Recording, address| recording.target(address).unwrap().sent;
+    let recording = wait_for(&prober, |recording| recording.rounds >= 100);
+    // Unsent ones count too where the address does not resolve; a turn comes each 20th round, missed rounds aside.
+    assert!(sent(&recording, FAR) <= recording.rounds / 20 + recording.missed_rounds + 1);
+    prober.watch_closely(FAR, true);
+    let before = prober.recording();
+    let after = wait_for(&prober, |r| r.rounds >= before.rounds + 100);
+    assert!(sent(&after, FAR) - sent(&before, FAR) >= after.rounds - before.rounds - 1);
+    prober.watch_closely(FAR, false);
+    let before = prober.recording();
+    let after = wait_for(&prober, |r| r.rounds >= before.rounds + 100);
+    assert!(sent(&after, FAR) - sent(&before, FAR) < after.rounds - before.rounds);
+    drop(far);
+}
