@@ -3,12 +3,14 @@
 use crate::answer::{Answer, internal};
 use crate::host::Host;
 use crate::pages;
+use crate::processes::Process;
 use crate::timings;
 use crate::vm::machine::RunFiles;
 use godwit_api::agent::{IncomingRequest, OutgoingRequest};
 use godwit_model::vm::VmDefinition;
 use godwit_net::htb::ClassId;
-use godwit_stream::{ByteCount, Credentials, DestinationConfig, SourceConfig};
+use godwit_qemu::memory;
+use godwit_stream::{ByteCount, Credentials, DestinationConfig, MemoryConfig, SourceConfig};
 use std::net::SocketAddr;
 
 /// The sending relay of a migration.
@@ -38,7 +40,12 @@ pub fn sender(
 ///
 /// # Errors
 /// As [`sender`].
-pub fn receiver(host: &Host, request: &IncomingRequest) -> Answer<DestinationConfig> {
+pub fn receiver(
+    host: &Host,
+    request: &IncomingRequest,
+    qemu: &Process,
+) -> Answer<DestinationConfig> {
+    let memory = memory::shared_file(qemu.pid(), request.definition.memory.0);
     Ok(DestinationConfig {
         migration: id(&request.migration)?,
         credentials: credentials(host),
@@ -48,6 +55,10 @@ pub fn receiver(host: &Host, request: &IncomingRequest) -> Answer<DestinationCon
         priority: priority(host),
         wait: timings::LISTENING,
         pages: pages::config(host, request.page_key.as_ref(), &request.definition),
+        memory: memory.map(|file| MemoryConfig {
+            file,
+            block: memory::BLOCK.to_owned(),
+        }),
     })
 }
 

@@ -1,7 +1,7 @@
 //! The source's half: from pieces of QEMU's stream to chunks that can be asked about and sent.
 
 use crate::{
-    codec::{Item, PAGE, Parser, Step, page_header, zero_record},
+    codec::{Item, PAGE, Parser, Step, write_page_head, write_zero},
     pages::{PageHash, PageKey},
     wire::batch::{MAX_PAGES, OpWriter},
 };
@@ -97,6 +97,8 @@ pub struct Gatherer {
     parser: Parser,
     key: PageKey,
     digest: blake3::Hasher,
+    /// A record as the digest takes it.
+    record: Vec<u8>,
 }
 
 impl Gatherer {
@@ -107,6 +109,7 @@ impl Gatherer {
             parser: Parser::new(),
             key,
             digest: blake3::Hasher::new(),
+            record: Vec::new(),
         }
     }
 
@@ -128,18 +131,20 @@ impl Gatherer {
                     self.digest.update(bytes);
                     chunk.ops.literal(bytes);
                 }
-                Item::Zero { offset } => {
-                    self.digest.update(&zero_record(offset));
-                    chunk.ops.zero(offset);
+                Item::Zero { head } => {
+                    self.record.clear();
+                    write_zero(head, &mut self.record);
+                    self.digest.update(&self.record);
+                    chunk.ops.zero(head);
                     chunk.zeros += 1;
                 }
-                Item::Page { offset, content } => {
+                Item::Page { head, content } => {
                     let hash = self.key.hash(content);
-                    if let Some(offset) = offset {
-                        self.digest.update(&page_header(offset));
-                    }
-                    self.digest.update(&hash.0);
-                    chunk.ops.page(offset);
+                    self.record.clear();
+                    write_page_head(head, &mut self.record);
+                    self.record.extend_from_slice(&hash.0);
+                    self.digest.update(&self.record);
+                    chunk.ops.page(head);
                     chunk.pages.push((chunk.parsed + consumed - PAGE, hash));
                 }
             }
