@@ -99,6 +99,8 @@ pub struct SourceConfig {
     pub priority: Option<u32>,
     /// What the link carries, in bytes per second, where it is known; else it is measured.
     pub link: Option<ByteCount>,
+    /// The share of this host's CPU that nobody uses, 0 to 1, where it is known: it decides how hard pages are packed.
+    pub idle: Option<f64>,
     /// How long connecting, with handshake and welcome, may take.
     pub connect_within: Duration,
     /// What is needed to send references in place of pages; `None` sends everything as it is.

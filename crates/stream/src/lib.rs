@@ -19,12 +19,12 @@
 
 mod accept;
 pub mod codec;
-mod conditions;
 pub mod config;
 pub mod destination;
 pub mod effort;
 mod framed;
 pub mod handle;
+mod link;
 pub mod local;
 pub mod memory;
 pub mod orders;

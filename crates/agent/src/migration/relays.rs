@@ -31,6 +31,7 @@ pub fn sender(
         from: Some(host.config.migration_address),
         priority: priority(host),
         link: host.config.migration_rate().map(|rate| ByteCount(rate.0)),
+        idle: idle(host),
         connect_within: SourceConfig::CONNECT_WITHIN,
         pages: pages::config(host, request.page_key.as_ref(), definition),
     })
@@ -75,6 +76,12 @@ fn credentials(host: &Host) -> Credentials {
         cert_pem: identity.relay.cert_pem.clone(),
         key_pem: identity.relay.key_pem.clone(),
     }
+}
+
+/// The share of the host's CPU that is idle, 0 to 1, by the newest figures.
+fn idle(host: &Host) -> Option<f64> {
+    let stats = host.stats.borrow();
+    stats.as_ref().map(|stats| 1.0 - stats.cpu_percent / 100.0)
 }
 
 /// The class that migrations have on a divided card.

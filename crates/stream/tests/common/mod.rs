@@ -107,6 +107,7 @@ impl Rig {
             from: None,
             priority: None,
             link: Some(ByteCount(125_000_000)),
+            idle: None,
             connect_within: LONG,
             pages: None,
         }
