@@ -41,9 +41,15 @@ pub async fn a_vm_moves_under_load_and_back(farm: Arc<Farm>) {
         assert!(receipt.pages.template > Bytes(0), "{receipt:?}");
         if back {
             assert!(receipt.pages.store > Bytes(0), "{receipt:?}");
-            assert!(receipt.wire_bytes.0 < receipt.stream_bytes.0 / 5, "{receipt:?}");
+            assert!(
+                receipt.wire_bytes.0 < receipt.stream_bytes.0 / 5,
+                "{receipt:?}"
+            );
             let there = farm.client.host_pages(&after.host).await.unwrap();
-            assert!(there.pages > 0 && there.hits > 0 && there.bad == 0, "{there:?}");
+            assert!(
+                there.pages > 0 && there.hits > 0 && there.bad == 0,
+                "{there:?}"
+            );
         }
         let blackout = receipt.blackout.expect("measured");
         assert!(

@@ -71,7 +71,7 @@ async fn search(
         // What the probe costs belongs to the load, as it will when the test is measured.
         let _prober = probe::start(guests, &options.profile)?;
         let settle = match points[..] {
-            [] => SETTLE.max(Duration::from_secs(options.profile.warmup_s)),
+            [] => SETTLE.max(Duration::from_secs(options.profile.warmup_s.into())),
             _ => SETTLE,
         };
         let measured = stop.or(cpu(bench, rate, settle, status)).await;
@@ -103,12 +103,7 @@ fn drive(guests: &[Guest], size: Size, options: &Options, rate: f64) -> Driver {
 }
 
 /// Mean CPU of both hosts once the farm has settled.
-async fn cpu(
-    bench: &Bench,
-    rate: f64,
-    settle: Duration,
-    status: &Status,
-) -> Result<f64, RunError> {
+async fn cpu(bench: &Bench, rate: f64, settle: Duration, status: &Status) -> Result<f64, RunError> {
     wait(
         settle,
         &format!("calibration: settling at {rate:.1} orders/min and VM"),
