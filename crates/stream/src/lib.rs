@@ -17,6 +17,7 @@
 //! - Every queue is bounded: what lies in a relay lengthens the blackout.
 
 mod accept;
+pub mod codec;
 pub mod config;
 pub mod destination;
 mod framed;
