@@ -16,6 +16,7 @@ mod parser;
 pub mod plan;
 #[cfg(test)]
 mod tests;
+pub mod walk;
 pub mod writer;
 
 pub use opaque::Opaque;
