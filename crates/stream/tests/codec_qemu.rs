@@ -77,7 +77,8 @@ fn newest_machine() {
 }
 
 #[test]
-fn shared_memory_left_out() {
+fn addresses_of_blocks() {
+    // QEMU sends the memory all the same, as it has no name in the file system; but the format differs.
     check(&Setting {
         machine: I440FX,
         capabilities: &["x-ignore-shared"],
@@ -111,10 +112,6 @@ fn check(setting: &Setting) {
         Found::Zero { offset, .. } => Some(offset),
     };
     let offsets: HashSet<u64> = walk.pages.iter().filter_map(offset).collect();
-    if setting.capabilities.contains(&"x-ignore-shared") {
-        assert!(offsets.len() < 1024, "the memory was to be left out");
-        return;
-    }
     let all = MEMORY as usize / 4096;
     assert!(offsets.len() >= all - 64, "{} of {all}", offsets.len());
     if setting.rounds > 0 {
@@ -153,21 +150,26 @@ fn record(setting: &Setting, folder: &Path) -> (Vec<u8>, Value) {
         stream
     });
     assert!(guest.capabilities(setting.capabilities));
-    // As long as no downtime is allowed, a guest that writes keeps the rounds going.
-    let limit = if setting.rounds > 0 { 0 } else { 300 };
+    // What the guest writes takes far longer to send than 1 ms, so that the rounds go on. QEMU knows the bandwidth, and
+    // with it what would take how long, only if the first round is not over within its first 100 ms.
+    let (limit, bandwidth) = if setting.rounds > 0 {
+        (1, 2 << 20)
+    } else {
+        (300, 64 << 20)
+    };
     guest
         .ask(
             "migrate-set-parameters",
-            json!({ "downtime-limit": limit, "max-bandwidth": 64 << 20 }),
+            &json!({ "downtime-limit": limit, "max-bandwidth": bandwidth }),
         )
         .unwrap();
     if setting.rounds > 0 {
-        guest.ask("cont", json!({})).unwrap();
+        guest.ask("cont", &json!({})).unwrap();
     }
     guest
         .ask(
             "migrate",
-            json!({ "uri": format!("unix:{}", path.display()) }),
+            &json!({ "uri": format!("unix:{}", path.display()) }),
         )
         .unwrap();
     if setting.rounds > 0 {
@@ -175,7 +177,7 @@ fn record(setting: &Setting, folder: &Path) -> (Vec<u8>, Value) {
         guest
             .ask(
                 "migrate-set-parameters",
-                json!({ "downtime-limit": 60_000 }),
+                &json!({ "downtime-limit": 60_000 }),
             )
             .unwrap();
     }
@@ -199,7 +201,7 @@ fn load(setting: &Setting, folder: &Path, stream: Vec<u8>) {
     guest
         .ask(
             "migrate-incoming",
-            json!({ "uri": format!("unix:{}", path.display()) }),
+            &json!({ "uri": format!("unix:{}", path.display()) }),
         )
         .unwrap();
     let mut socket = UnixStream::connect(&path).unwrap();
@@ -210,10 +212,10 @@ fn load(setting: &Setting, folder: &Path, stream: Vec<u8>) {
     guest.until(|info| info["status"] == "completed");
     drop(writing.join().unwrap());
     assert_eq!(
-        guest.ask("query-status", json!({})).unwrap()["running"],
+        guest.ask("query-status", &json!({})).unwrap()["running"],
         false
     );
-    guest.ask("cont", json!({})).unwrap();
+    guest.ask("cont", &json!({})).unwrap();
 }
 
 /// A QEMU with its monitor, ended when dropped.
@@ -269,12 +271,12 @@ impl Guest {
         let reader = BufReader::new(socket);
         let mut guest = Self { process, reader };
         guest.reader.read_line(&mut String::new()).unwrap();
-        guest.ask("qmp_capabilities", json!({})).unwrap();
+        guest.ask("qmp_capabilities", &json!({})).unwrap();
         guest
     }
 
     /// The result, or the error's text.
-    fn ask(&mut self, command: &str, arguments: Value) -> Result<Value, String> {
+    fn ask(&mut self, command: &str, arguments: &Value) -> Result<Value, String> {
         let line = json!({ "execute": command, "arguments": arguments }).to_string();
         self.reader.get_ref().write_all(line.as_bytes()).unwrap();
         loop {
@@ -294,7 +296,7 @@ impl Guest {
     fn capabilities(&mut self, names: &[&str]) -> bool {
         let on = |name| json!({ "capability": name, "state": true });
         let list: Vec<Value> = names.iter().map(on).collect();
-        self.ask("migrate-set-capabilities", json!({ "capabilities": list }))
+        self.ask("migrate-set-capabilities", &json!({ "capabilities": list }))
             .is_ok()
     }
 
@@ -302,11 +304,12 @@ impl Guest {
     fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
-            let info = self.ask("query-migrate", json!({})).unwrap();
+            let info = self.ask("query-migrate", &json!({})).unwrap();
             if wanted(&info) {
                 return info;
             }
-            assert_ne!(info["status"], "failed", "{info}");
+            let over = info["status"] == "failed" || info["status"] == "completed";
+            assert!(!over, "ended before that: {info}");
             assert!(begun.elapsed() < LONG, "it never came: {info}");
             thread::sleep(Duration::from_millis(10));
         }
