@@ -84,6 +84,9 @@ fn pieces() -> impl Strategy<Value = Vec<usize>> {
 }
 
 proptest! {
+    // A failure is to be kept as a test of its own, not in a file.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn all_pages_are_found_wherever_it_is_cut(plan in plan(), pieces in pieces()) {
         let (stream, ram) = plan.write();
