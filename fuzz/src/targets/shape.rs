@@ -18,10 +18,10 @@ const NAMES: [&str; 6] = [
 ];
 
 /// Up to `most` of something.
-pub fn list<T>(
-    u: &mut Unstructured<'_>,
+pub fn list<'a, T>(
+    u: &mut Unstructured<'a>,
     most: usize,
-    mut one: impl FnMut(&mut Unstructured<'_>) -> Result<T>,
+    mut one: impl FnMut(&mut Unstructured<'a>) -> Result<T>,
 ) -> Result<Vec<T>> {
     let length = u.int_in_range(0..=most)?;
     let mut all = vec![];
