@@ -163,6 +163,11 @@ impl Pages {
         write_slices(qemu, &mut slices)
             .await
             .map_err(DestinationError::Qemu)?;
+        if let (Some(block), Some(memory)) = (piece.untold_block(), &self.memory) {
+            let record = memory.first_page_record(block);
+            let record = record.map_err(DestinationError::Memory)?;
+            give(qemu, &record, counters).await?;
+        }
         if piece.asked() {
             self.local.remember(piece.received());
         } else {

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, io::IoSlice};
 
 use crate::{
-    codec::{Head, PAGE, write_page_head, write_zero},
+    codec::{Head, PAGE},
     pages::{PageHash, PageKey},
     transfer::RestoreError,
     wire::batch::{ASKED, Body, Op, PACKED},
@@ -42,6 +42,8 @@ struct Layout {
     memory: Vec<MemoryRun>,
     /// Hashes of the contents that came, in order.
     received: Vec<PageHash>,
+    /// The block that QEMU must be told of before records follow that it has not been given the first one of.
+    untold: Option<Vec<u8>>,
     /// A record, as the digest takes it.
     record: Vec<u8>,
 }
@@ -176,6 +178,11 @@ impl Restorer {
                     self.in_direct = self.direct.as_deref() == Some(name);
                     continue;
                 }
+                Op::AsItIs => {
+                    let direct = self.direct.take();
+                    out.untold = direct.filter(|_| std::mem::take(&mut self.in_direct));
+                    continue;
+                }
                 Op::Zeros { first, count } => (first, count, true),
                 Op::Pages { first, count } => (first, count, false),
             };
@@ -186,12 +193,12 @@ impl Restorer {
                 };
                 out.record.clear();
                 if zero {
-                    write_zero(head, &mut out.record);
+                    head.write_zero(&mut out.record);
                     self.digest.update(&out.record);
                     out.place(number, Part::Zeros(1), self.in_direct);
                     continue;
                 }
-                write_page_head(head, &mut out.record);
+                head.write_page(&mut out.record);
                 self.digest.update(&out.record);
                 let (part, hash) = match answers.next() {
                     Some(Some(hash)) => (Part::Found(found.next().unwrap_or(0)), *hash),
@@ -215,6 +222,7 @@ impl Layout {
         self.stream.clear();
         self.memory.clear();
         self.received.clear();
+        self.untold = None;
     }
 
     /// Puts a page where it goes; its record lies in `record`.
@@ -300,6 +308,13 @@ impl<'a> Piece<'a> {
             .iter()
             .copied()
             .zip(self.contents.iter())
+    }
+
+    /// The block that the records which follow this piece are of, if QEMU does not know it: it was given none of the
+    /// records before them. It must be given one that names the block.
+    #[must_use]
+    pub fn untold_block(&self) -> Option<&'a [u8]> {
+        self.layout.untold.as_deref()
     }
 
     /// Whether the source had asked for its pages.
