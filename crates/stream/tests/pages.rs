@@ -251,9 +251,9 @@ async fn pages_go_straight_into_the_guests_memory() {
 async fn a_stream_that_is_not_understood_half_way_goes_on_in_the_right_block() {
     let dir = tempfile::tempdir().unwrap();
     let memory = memory(9);
-    let mut data = stream(&memory, &[(0..1000).collect(), vec![9]], 1000);
+    let mut data = stream(&memory, &[(0..1000).collect(), vec![10, 14]], 1000);
     // A record with an unknown flag in the blackout's section, then the page's own, of the same block as before.
-    let record = data.len() - 1000 - 13 - 4096 - 15;
+    let record = data.len() - 1000 - 13 - 4096 - 8;
     let tail = [&[0, 0, 0, 0, 0, 0, 0x90, 0xa0][..], &data[record..]].concat();
     data.splice(record.., tail.clone());
     let file = dir.path().join("memory");
