@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::plan::{Engine, Link, Load};
+use crate::plan::{Engine, Load};
 
 /// What to measure, and on what.
 #[derive(Debug, Clone)]
@@ -17,8 +17,8 @@ pub struct Options {
     pub engines: Vec<Engine>,
     /// What keeps the VMs busy.
     pub loads: Vec<Load>,
-    /// The links to measure on.
-    pub links: Vec<Link>,
+
+    
     /// Moves of each kind on the shaped link.
     pub runs: usize,
     /// Moves of each kind on the unshaped link.
@@ -50,7 +50,7 @@ impl Options {
             template: None,
             engines: Engine::ALL.to_vec(),
             loads: vec![Load::Dvdstore, Load::Writer],
-            links: vec![Link::Shaped, Link::Unshaped],
+
             runs: 5,
             unshaped_runs: 2,
             warm_up: Duration::from_secs(60),
@@ -69,7 +69,7 @@ impl Options {
     pub fn quick(lab: PathBuf) -> Self {
         Self {
             loads: vec![Load::Dvdstore],
-            links: vec![Link::Shaped],
+
             runs: 2,
             warm_up: Duration::from_secs(20),
             long_return: false,
