@@ -10,6 +10,7 @@
 //! cpu_accounting = "host"              # default; "processes" where only the own PID namespace counts
 //! accelerator = "auto"                 # default; "tcg" or "kvm" to skip the probe
 //! memory_reserve = "256M"              # default; kept free when a VM is accepted
+//! page_store = "6G"                    # default: a quarter of memory; on the state directory's disk; "0" for none
 //!
 //! [[cards]]
 //! name = "eth0"
@@ -72,6 +73,9 @@ pub struct AgentConfig {
     /// Memory that stays free when a VM is accepted.
     #[serde(default = "memory_reserve", deserialize_with = "size")]
     pub memory_reserve: Bytes,
+    /// How large the page store may become; a quarter of the machine's memory if absent, zero for none.
+    #[serde(default, deserialize_with = "optional_size")]
+    pub page_store: Option<Bytes>,
     /// Network cards and what they are for.
     #[serde(default)]
     pub cards: Vec<CardConfig>,
@@ -291,6 +295,16 @@ impl AgentConfig {
         Ok(())
     }
 
+    /// What the card that migrations use can carry a second, where its rate is known.
+    #[must_use]
+    pub fn migration_rate(&self) -> Option<Bytes> {
+        let card = self
+            .cards
+            .iter()
+            .find(|card| card.roles.contains(&CardRole::Migration))?;
+        card.mbit.map(|mbit| Bytes(u64::from(mbit) * 1_000_000 / 8))
+    }
+
     /// The datastore of that name.
     #[must_use]
     pub fn datastore(&self, name: &str) -> Option<&DatastoreConfig> {
@@ -344,6 +358,12 @@ fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::E
     String::deserialize(deserializer)?
         .parse()
         .map_err(serde::de::Error::custom)
+}
+
+fn optional_size<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Bytes>, D::Error> {
+    size(deserializer).map(Some)
 }
 
 fn cidr<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Cidr>, D::Error> {

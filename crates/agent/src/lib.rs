@@ -25,6 +25,7 @@ mod http;
 pub mod identity;
 pub mod join;
 pub mod migration;
+pub mod pages;
 pub mod processes;
 pub mod record;
 pub mod run;

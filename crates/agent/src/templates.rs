@@ -3,6 +3,7 @@
 
 use crate::answer::{Answer, Tell, blocking, conflict, invalid, not_found};
 use crate::host::{Host, datastore};
+use crate::pages;
 use godwit_api::agent::TemplateRequest;
 use godwit_api::error::ErrorCode;
 use godwit_model::ids::is_label;
@@ -53,6 +54,16 @@ async fn fill(host: &Host, temp: &Path, request: &TemplateRequest) -> Answer<()>
     tool.import(&request.image, None, &disk, |_| ())
         .await
         .told(ErrorCode::Invalid)?;
+    if let Some(key) = &request.page_key {
+        // Without its index a template works as well; only migrations of its clones send more.
+        if let Err(error) = pages::index(host, disk.clone(), key).await {
+            tracing::warn!(
+                template = request.template.name,
+                error = error.message,
+                "not indexed"
+            );
+        }
+    }
     let mut template = request.template.clone();
     // What the image really is counts.
     let info = tool.info(&disk, None).await.told(ErrorCode::Unavailable)?;

@@ -3,6 +3,7 @@
 //! the command line.
 
 use crate::store::{Store, StoreError};
+use godwit_api::agent::PageKey;
 use godwit_tls::{Ca, CaError, Identity, KeyedCert, SubjectNames};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -35,6 +36,8 @@ pub struct FarmKeys {
     pub manager: KeyedCert,
     /// An id of the farm.
     pub farm: String,
+    /// The key for hashes of pages.
+    pub page_key: PageKey,
     admin_token: blake3::Hash,
 }
 
@@ -58,12 +61,14 @@ impl FarmKeys {
         let farm = store.once("farm", || {
             Ok::<_, KeysError>(uuid::Uuid::new_v4().to_string())
         })??;
+        let page_key = store.once("page_key", || Ok::<_, KeysError>(secret()))??;
         write(&folder.join("ca.pem"), cert_pem, 0o644)?;
         write(&folder.join("admin.token"), &format!("{token}\n"), 0o600)?;
         Ok(Self {
             ca,
             manager,
             farm,
+            page_key: PageKey(page_key),
             admin_token: blake3::hash(token.as_bytes()),
         })
     }

@@ -66,13 +66,13 @@ struct Doorkeeper {
     priority: Option<u32>,
 }
 
-/// Waits for the right relay, without limit, and closes the port behind it.
+/// Waits for the right relay, without limit, and closes the port behind it. Gives what the relay can do, too.
 pub async fn accept(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     config: &DestinationConfig,
     report: &Reporter,
-) -> (Connection, SocketAddr) {
+) -> (Connection, SocketAddr, Capabilities) {
     let doorkeeper = Arc::new(Doorkeeper {
         acceptor: TlsAcceptor::from(tls),
         identity: Identity::Relay(config.source_host.clone()),
@@ -93,7 +93,7 @@ pub async fn accept(
             },
             // Everybody else who is in the middle of an introduction is dropped with the set.
             Some(Ok((result, from))) = callers.join_next() => match result {
-                Ok(connection) => return (connection, from),
+                Ok((connection, offered)) => return (connection, from, offered),
                 Err(turned) if reported < REPORTED => {
                     reported += 1;
                     report.say(Event::Stranger { from, reason: whole(&turned) });
@@ -105,7 +105,7 @@ pub async fn accept(
 }
 
 impl Doorkeeper {
-    async fn introduce(&self, stream: TcpStream) -> Result<Connection, Turned> {
+    async fn introduce(&self, stream: TcpStream) -> Result<(Connection, Capabilities), Turned> {
         // First of all, so that not even a handshake's packets leave in the wrong class.
         if let Some(priority) = self.priority {
             sockets::set_priority(&stream, priority)?;
@@ -116,7 +116,7 @@ impl Doorkeeper {
             .map_err(|_| Turned::Slow)?
     }
 
-    async fn examine(&self, stream: TcpStream) -> Result<Connection, Turned> {
+    async fn examine(&self, stream: TcpStream) -> Result<(Connection, Capabilities), Turned> {
         let stream = BufReader::with_capacity(NETWORK_BUFFER, stream);
         let mut connection = self
             .acceptor
@@ -124,7 +124,7 @@ impl Doorkeeper {
             .await
             .map_err(Turned::Handshake)?;
         match self.check(&mut connection).await {
-            Ok(()) => Ok(connection),
+            Ok(offered) => Ok((connection, offered)),
             Err(turned) => {
                 refuse(&mut connection, &whole(&turned)).await;
                 Err(turned)
@@ -132,7 +132,7 @@ impl Doorkeeper {
         }
     }
 
-    async fn check(&self, connection: &mut Connection) -> Result<(), Turned> {
+    async fn check(&self, connection: &mut Connection) -> Result<Capabilities, Turned> {
         // Read even if it will not matter: closing over unread bytes could lose the reason on its way.
         let hello = hello(connection).await;
         let certificate = connection
@@ -147,14 +147,15 @@ impl Doorkeeper {
                 expected: self.identity.clone(),
             });
         }
-        let found = hello?.migration;
+        let hello = hello?;
+        let found = hello.migration;
         if found != self.migration {
             return Err(Turned::Migration {
                 found,
                 expected: self.migration.clone(),
             });
         }
-        Ok(())
+        Ok(hello.capabilities)
     }
 }
 
@@ -165,11 +166,12 @@ async fn hello(connection: &mut Connection) -> Result<Hello, FrameError> {
     }
 }
 
-/// Lets the source begin.
-pub async fn welcome(connection: &mut Connection) -> Result<(), FrameError> {
-    let welcome = Welcome {
-        capabilities: Capabilities::default(),
-    };
+/// Lets the source begin, with what both can do.
+pub async fn welcome(
+    connection: &mut Connection,
+    capabilities: Capabilities,
+) -> Result<(), FrameError> {
+    let welcome = Welcome { capabilities };
     write_frame(connection, Kind::Welcome, [&welcome.encode(), &[], &[]]).await?;
     Ok(connection.flush().await?)
 }

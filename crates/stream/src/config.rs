@@ -10,7 +10,7 @@ use std::{
 use godwit_tls::KeyedCert;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::MigrationId;
+use crate::{ByteCount, pages::PageKey, wire::MigrationId};
 
 /// The certificates a relay works with. Its own names it `relay:<host id>`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -39,6 +39,37 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// What a relay may know of pages.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PagesConfig {
+    /// The farm's key for hashes of pages; both relays need the same.
+    pub key: PageKey,
+    /// The id of the VM that moves: its pages are kept and evicted together.
+    pub vm: [u8; 16],
+    /// This host's page store, if it has one.
+    pub store: Option<StoreConfig>,
+    /// The template that the VM was cloned from, if it was and its index exists.
+    pub template: Option<TemplateConfig>,
+}
+
+/// A page store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoreConfig {
+    /// Its file; it is created if it is not there.
+    pub path: PathBuf,
+    /// Its size, index included.
+    pub size: ByteCount,
+}
+
+/// A template and the index of its blocks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TemplateConfig {
+    /// The image.
+    pub image: PathBuf,
+    /// The index.
+    pub index: PathBuf,
+}
+
 /// The sending relay.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SourceConfig {
@@ -57,8 +88,12 @@ pub struct SourceConfig {
     pub from: Option<IpAddr>,
     /// The traffic class of the connection, as for `SO_PRIORITY` (0x10020 is class 1:20).
     pub priority: Option<u32>,
+    /// What the link carries, in bytes per second, where it is known; else it is measured.
+    pub link: Option<ByteCount>,
     /// How long connecting, with handshake and welcome, may take.
     pub connect_within: Duration,
+    /// What is needed to send references in place of pages; `None` sends everything as it is.
+    pub pages: Option<PagesConfig>,
 }
 
 /// The receiving relay.
@@ -78,6 +113,8 @@ pub struct DestinationConfig {
     pub priority: Option<u32>,
     /// How long to wait for the source's relay.
     pub wait: Duration,
+    /// What is needed to take references in place of pages; `None` takes everything as it is.
+    pub pages: Option<PagesConfig>,
 }
 
 impl SourceConfig {

@@ -3,6 +3,8 @@
 //! Invariant: QEMU gets the tail only if the digest over all that it was given, and would be given with the tail, is
 //! the one that the source sent. Every other end leaves it with an incomplete stream, which it cannot run.
 
+mod feed;
+
 use std::{io, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
@@ -16,11 +18,13 @@ use crate::{
     DestinationConfig, Event,
     accept::{self, Connection},
     framed::{FrameError, FrameReader, write_frame},
+    local::LocalPages,
     orders::{Orders, Stop},
     report::{Counters, Reporter, whole},
-    transfer::{RestoreError, Restorer},
-    wire::{Kind, decode_final},
+    transfer::RestoreError,
+    wire::{Capabilities, Kind},
 };
+use feed::Feeder;
 
 /// How long the source may go on sending after it was refused, before the connection is cut under it. Closing at once
 /// would lose the reason on the way.
@@ -38,7 +42,7 @@ pub enum DestinationError {
     /// What came from the source makes no sense, or its connection broke.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// A frame has a payload that gives no piece.
+    /// A Batch makes no sense.
     #[error(transparent)]
     Restore(#[from] RestoreError),
     /// The stream is not the one that left the source.
@@ -46,6 +50,9 @@ pub enum DestinationError {
         "the digest of the whole stream does not match; it was damaged on the way, try the migration again"
     )]
     Digest,
+    /// There is no memory to work with.
+    #[error("cannot prepare to unpack pages")]
+    Memory(#[source] io::Error),
     /// QEMU takes no more.
     #[error("QEMU stopped reading its incoming stream; its log says why")]
     Qemu(#[source] io::Error),
@@ -66,7 +73,7 @@ pub async fn run(
     sockets: DestinationSockets,
     tls: Arc<ServerConfig>,
     config: &DestinationConfig,
-    mut restorer: impl Restorer,
+    local: Option<LocalPages>,
     orders: &mut Orders,
     (report, counters): (&Reporter, &Counters),
     accepted: impl FnOnce() -> io::Result<()>,
@@ -75,20 +82,25 @@ pub async fn run(
         config.wait,
         accept::accept(sockets.network, tls, config, report),
     );
-    let (mut connection, peer) = tokio::select! {
+    let (mut connection, peer, offered) = tokio::select! {
         came = waiting => came.map_err(|_| DestinationError::NobodyCame(config.wait))?,
         stop = orders.stop() => return Err(stop.into()),
     };
     accepted().map_err(|error| DestinationError::Frame(error.into()))?;
-    accept::welcome(&mut connection).await?;
+    let local = local.filter(|_| offered.include(Capabilities::PAGES));
+    let agreed = local
+        .as_ref()
+        .map_or(Capabilities::default(), |_| Capabilities::PAGES);
+    accept::welcome(&mut connection, agreed).await?;
     report.say(Event::Connected { peer });
 
     let (mut qemu_reading, mut qemu) = sockets.qemu.into_split();
     let mut frames = FrameReader::new(connection);
+    let mut feeder = Feeder::new(local).map_err(DestinationError::Memory)?;
     let result = tokio::select! {
         // First the feeding: QEMU closes its socket after the last byte, and that is no failure.
         biased;
-        result = feed(&mut frames, &mut qemu, &mut restorer, counters) => result,
+        result = feeder.feed(&mut frames, &mut qemu, counters) => result,
         error = hung_up(&mut qemu_reading) => Err(DestinationError::Qemu(error)),
         stop = orders.stop() => Err(stop.into()),
     };
@@ -98,45 +110,12 @@ pub async fn run(
             // QEMU has everything: that the source may not learn of it changes nothing about that.
             let _ = write_frame(connection, Kind::Accepted, [&[]; 3]).await;
             let _ = connection.shutdown().await;
+            feeder.remember_the_rest();
             Ok(())
         }
         Err(error) => {
             let _ = timeout(LINGER, give_up(connection, &whole(&error))).await;
             Err(error)
-        }
-    }
-}
-
-/// Passes pieces to QEMU until the tail has come and is verified and handed over.
-async fn feed(
-    frames: &mut FrameReader<Connection>,
-    qemu: &mut unix::OwnedWriteHalf,
-    restorer: &mut impl Restorer,
-    counters: &Counters,
-) -> Result<(), DestinationError> {
-    let mut hasher = blake3::Hasher::new();
-    loop {
-        let (kind, payload) = frames.next().await?;
-        counters.took(payload.len());
-        match kind {
-            Kind::Data => {
-                let piece = restorer.restore(payload)?;
-                hasher.update(piece);
-                qemu.write_all(piece)
-                    .await
-                    .map_err(DestinationError::Qemu)?;
-                counters.gave(piece.len());
-            }
-            Kind::Final => {
-                let (digest, tail) = decode_final(payload).map_err(FrameError::from)?;
-                if hasher.update(tail).finalize() != digest {
-                    return Err(DestinationError::Digest);
-                }
-                qemu.write_all(tail).await.map_err(DestinationError::Qemu)?;
-                counters.gave(tail.len());
-                return Ok(());
-            }
-            other => return Err(FrameError::OutOfTurn(other).into()),
         }
     }
 }

@@ -79,7 +79,14 @@ where
         IoSlice::new(b),
         IoSlice::new(c),
     ];
-    let mut left = &mut slices[..];
+    write_slices(writer, &mut slices).await
+}
+
+/// Writes all of these.
+pub async fn write_slices<W>(writer: &mut W, mut left: &mut [IoSlice<'_>]) -> io::Result<()>
+where
+    W: AsyncWrite + Unpin,
+{
     while !left.is_empty() {
         match writer.write_vectored(left).await? {
             0 => return Err(io::ErrorKind::WriteZero.into()),

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! A relay is a process without root rights (`godwit relay send|receive`, [`process`]); its agent starts and steers it
-//! through [`SourceRelay`] and [`DestinationRelay`]. What travels between relays is in [`wire`]; how a piece of QEMU's
-//! stream becomes a frame is behind the traits of [`transfer`], which is where page awareness goes.
+//! through [`SourceRelay`] and [`DestinationRelay`]. What travels between relays is in [`wire`]; how memory becomes
+//! references and compressed pages, and memory again, in [`transfer`]: QEMU's stream is taken apart by [`codec`], what a
+//! host has already is in [`pages`].
 //!
 //! Invariants
 //! - The last piece is sent only after Release ([`source`] marks the point).
@@ -17,11 +18,17 @@
 //! - Every queue is bounded: what lies in a relay lengthens the blackout.
 
 mod accept;
+pub mod codec;
+mod conditions;
 pub mod config;
 pub mod destination;
+pub mod effort;
 mod framed;
 pub mod handle;
+pub mod local;
 pub mod orders;
+mod packing;
+pub mod pages;
 mod privilege;
 pub mod process;
 pub mod report;
@@ -30,7 +37,9 @@ pub mod source;
 pub mod transfer;
 pub mod wire;
 
-pub use config::{Credentials, DestinationConfig, SourceConfig};
+pub use config::{
+    Credentials, DestinationConfig, PagesConfig, SourceConfig, StoreConfig, TemplateConfig,
+};
 pub use handle::{DestinationRelay, Events, RelayError, SourceRelay};
-pub use report::{ByteCount, Command, Event, Totals};
+pub use report::{ByteCount, Command, Event, PageCounts, Totals};
 pub use wire::{BadMigrationId, MigrationId};

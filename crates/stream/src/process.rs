@@ -19,14 +19,14 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    DestinationConfig, Event, SourceConfig,
+    DestinationConfig, Event, PagesConfig, SourceConfig,
     destination::{self, DestinationError, DestinationSockets},
+    local::LocalPages,
     orders::Orders,
     privilege::{self, Keep, PrivilegeError},
     report::{Counters, Reporter, whole},
     sockets::{self, SocketError},
     source::{self, SourceError, SourceSockets},
-    transfer::PassThrough,
 };
 
 /// The longest configuration in bytes; three certificates take a few thousand.
@@ -79,6 +79,7 @@ fn send_all(counters: &Arc<Counters>) -> Ending {
         let tls = godwit_tls::config::relay_client(&config.credentials.ca_pem, &own, destination)?;
         let qemu = sockets::listen_for_qemu(&config.socket)?;
         let network = sockets::towards_relay(config.destination, config.from, config.priority)?;
+        let (local, without) = open_pages(config.pages.as_ref());
         privilege::become_nobody(Keep::Nothing)?;
 
         in_runtime(async {
@@ -87,11 +88,12 @@ fn send_all(counters: &Arc<Counters>) -> Ending {
             report.say(Event::Listening {
                 address: config.socket.display().to_string(),
             });
+            say_without(&report, without);
             let run = source::run(
                 SourceSockets { qemu, network },
                 tls,
                 &config,
-                PassThrough,
+                local,
                 &mut orders,
                 (&report, counters),
             );
@@ -117,6 +119,7 @@ fn receive_all(counters: &Arc<Counters>) -> Ending {
         let qemu = sockets::connect_to_qemu(&config.socket, QEMU_LISTENS_WITHIN)?;
         let network = sockets::listen_for_relay(config.listen)?;
         let keep = config.priority.map_or(Keep::Nothing, |_| Keep::NetAdmin);
+        let (local, without) = open_pages(config.pages.as_ref());
         privilege::become_nobody(keep)?;
 
         in_runtime(async {
@@ -127,11 +130,12 @@ fn receive_all(counters: &Arc<Counters>) -> Ending {
             report.say(Event::Listening {
                 address: address.to_string(),
             });
+            say_without(&report, without);
             let run = destination::run(
                 DestinationSockets { qemu, network },
                 tls,
                 &config,
-                PassThrough,
+                local,
                 &mut orders,
                 (&report, counters),
                 || privilege::drop_capabilities().map_err(io::Error::other),
@@ -143,6 +147,19 @@ fn receive_all(counters: &Arc<Counters>) -> Ending {
         })
     })();
     (result, false, counters.clone())
+}
+
+fn open_pages(config: Option<&PagesConfig>) -> (Option<LocalPages>, Vec<String>) {
+    let opened = config.map(LocalPages::open);
+    opened.map_or((None, Vec::new()), |(local, without)| {
+        (Some(local), without)
+    })
+}
+
+fn say_without(report: &Reporter, without: Vec<String>) {
+    for what in without {
+        report.say(Event::Without { what });
+    }
 }
 
 /// Says the last word and gives the exit code.

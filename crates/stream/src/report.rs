@@ -3,12 +3,17 @@
 use std::{
     net::SocketAddr,
     ops::Add,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+
+use crate::wire::Origin;
 
 /// A number of bytes.
 #[derive(
@@ -44,6 +49,34 @@ pub struct Totals {
     pub bytes_out: ByteCount,
     /// CPU time that the relay's process has used.
     pub cpu: Duration,
+    /// Source: how the VM's pages travelled.
+    #[serde(default)]
+    pub pages: PageCounts,
+}
+
+/// How pages travelled: numbers of pages of 4096 bytes, each counted as often as QEMU sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageCounts {
+    /// As a mark: nothing but zeros.
+    pub zero: u64,
+    /// As a reference to the destination's page store.
+    pub store: u64,
+    /// As a reference to a block of the VM's template.
+    pub template: u64,
+    /// Compressed.
+    pub compressed: u64,
+    /// As they are.
+    pub raw: u64,
+}
+
+impl PageCounts {
+    /// The count of pages that the destination had there.
+    pub fn of(&mut self, origin: Origin) -> &mut u64 {
+        match origin {
+            Origin::Store => &mut self.store,
+            Origin::Template => &mut self.template,
+        }
+    }
 }
 
 /// What a relay tells its agent. [`Event::Verified`] or [`Event::Failed`] comes last, exactly once.
@@ -66,6 +99,11 @@ pub enum Event {
     Connected {
         /// The other relay's address.
         peer: SocketAddr,
+    },
+    /// It works without something that would have saved bytes.
+    Without {
+        /// What, and why.
+        what: String,
     },
     /// About four times a second while data moves.
     Progress {
@@ -97,6 +135,7 @@ pub enum Event {
 pub struct Counters {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    pages: Mutex<PageCounts>,
 }
 
 impl Counters {
@@ -108,6 +147,10 @@ impl Counters {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    pub(crate) fn pages(&self, count: impl FnOnce(&mut PageCounts)) {
+        count(&mut self.pages.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// What was counted so far, with this process's CPU time.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -115,6 +158,7 @@ impl Counters {
             bytes_in: ByteCount(self.bytes_in.load(Ordering::Relaxed)),
             bytes_out: ByteCount(self.bytes_out.load(Ordering::Relaxed)),
             cpu: own_cpu(),
+            pages: *self.pages.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 }

@@ -7,41 +7,46 @@
 //!                                                         ▼
 //!                                              Final(digest, tail) ─► Accepted
 //! ```
-//! Two buffers take turns: one is filled while the other waits, and is sent only when the first is full. So between
-//! one and two pieces are always withheld. A tail of a few bytes would not do: a stream ends with a JSON description
-//! of the machine (140 KB for four vCPUs and eight devices), whose loss QEMU forgives. That a still longer one might
-//! reach over the tail is why the destination's agent goes by this relay's word and never by QEMU's alone.
+//! Memory goes page by page ([`memory`]), the rest as it is and its end not before Release ([`tail`]).
 
-use std::{io, sync::Arc};
+mod memory;
+mod tail;
+
+use std::{io, os::fd::AsFd, sync::Arc};
 
 use godwit_tls::SERVER_NAME;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf},
+    io::{AsyncWriteExt, BufReader, ReadHalf},
     net::{TcpSocket, TcpStream, UnixListener, UnixStream},
+    sync::mpsc,
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     Event, SourceConfig,
+    conditions::Surroundings,
     framed::{FrameError, FrameReader, write_frame},
-    orders::{Orders, Release, Stop},
+    local::LocalPages,
+    orders::{Orders, Stop},
     report::{Counters, Reporter},
     sockets,
-    transfer::Reducer,
-    wire::{Capabilities, Hello, Kind, MAX_DATA, Welcome, decode_reason},
+    wire::{Capabilities, Hello, Kind, Welcome, decode_reason},
 };
 
-/// The size of a piece in bytes.
-pub const PIECE: usize = 256 << 10;
-const _: () = assert!(2 * PIECE <= MAX_DATA, "the tail must fit into one frame");
+pub use tail::PIECE;
+
+use memory::MemorySender;
 
 /// How much is gathered for one write to the network.
 const NETWORK_BUFFER: usize = 2 * PIECE;
 
 /// How long the reason for a broken connection may take to arrive after the break was noticed.
 const REASON_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Answers that may wait to be used; more than are ever asked for at once.
+const ANSWERS: usize = 64;
 
 type Connection = TlsStream<BufReader<TcpStream>>;
 
@@ -107,23 +112,45 @@ pub async fn run(
     sockets: SourceSockets,
     tls: Arc<ClientConfig>,
     config: &SourceConfig,
-    mut reducer: impl Reducer,
+    local: Option<LocalPages>,
     orders: &mut Orders,
     (report, counters): (&Reporter, &Counters),
 ) -> Result<(), Failure> {
-    let connection = tokio::select! {
-        connection = connect(sockets.network, tls, config) => connection?,
+    let offered = local
+        .as_ref()
+        .map_or(Capabilities::default(), |_| Capabilities::PAGES);
+    let (connection, agreed) = tokio::select! {
+        connection = connect(sockets.network, tls, config, offered) => connection?,
         stop = orders.stop() => return Err(stop.into()),
     };
     report.say(Event::Connected {
         peer: config.destination,
     });
+    let local = local.filter(|_| agreed.include(Capabilities::PAGES));
+    let socket = connection
+        .get_ref()
+        .0
+        .get_ref()
+        .as_fd()
+        .try_clone_to_owned();
     let (reading, mut writing) = tokio::io::split(connection);
-    let mut verdict = std::pin::pin!(verdict(FrameReader::new(reading)));
+    let (answers, mut haves) = mpsc::channel(ANSWERS);
+    let mut verdict = std::pin::pin!(verdict(FrameReader::new(reading), answers));
+    let mut later = None;
 
     let drained = async {
         let mut qemu = accept_qemu(sockets.qemu, config).await?;
-        drain(&mut qemu, &mut writing, &mut reducer, counters).await
+        let (mut digest, mut begun) = Default::default();
+        if let Some(local) = local {
+            let socket = socket.map_err(SourceError::Qemu)?;
+            let mut sender =
+                MemorySender::new(&mut writing, Surroundings::new(socket, config.link), local)
+                    .map_err(SourceError::Qemu)?;
+            let rest = sender.drain(&mut qemu, &mut haves, counters).await?;
+            (digest, begun) = (rest.digest, rest.begun);
+            later = Some(sender.into_later());
+        }
+        tail::drain(&mut qemu, &mut writing, digest, begun, counters).await
     };
     let drained = tokio::select! {
         drained = drained => drained,
@@ -156,6 +183,9 @@ pub async fn run(
         stop = orders.gone() => return Err(after(stop.into())),
     }
     let _ = writing.shutdown().await;
+    if let Some(later) = later {
+        later.remember();
+    }
     Ok(())
 }
 
@@ -164,7 +194,8 @@ async fn connect(
     socket: TcpSocket,
     tls: Arc<ClientConfig>,
     config: &SourceConfig,
-) -> Result<Connection, SourceError> {
+    capabilities: Capabilities,
+) -> Result<(Connection, Capabilities), SourceError> {
     let connecting = async {
         let tcp = socket
             .connect(config.destination)
@@ -183,19 +214,19 @@ async fn connect(
             .1
             .set_buffer_limit(Some(NETWORK_BUFFER));
         let hello = Hello {
-            capabilities: Capabilities::default(),
+            capabilities,
             migration: config.migration.clone(),
         };
         write_frame(&mut connection, Kind::Hello, [&hello.encode(), &[], &[]])
             .await
             .map_err(SourceError::Connect)?;
         connection.flush().await.map_err(SourceError::Connect)?;
-        match FrameReader::new(&mut connection).next().await? {
+        let welcome = match FrameReader::new(&mut connection).next().await? {
             (Kind::Welcome, payload) => Welcome::decode(payload).map_err(FrameError::from)?,
             (Kind::Refused, reason) => return Err(SourceError::Refused(decode_reason(reason))),
             (other, _) => return Err(FrameError::OutOfTurn(other).into()),
         };
-        Ok(connection)
+        Ok((connection, welcome.capabilities & capabilities))
     };
     timeout(config.connect_within, connecting)
         .await
@@ -213,86 +244,21 @@ async fn accept_qemu(
     Ok(qemu)
 }
 
-/// The withheld end of the stream. What it needs to be sent is a [`Release`].
-struct Tail {
-    digest: blake3::Hash,
-    older: Vec<u8>,
-    newer: Vec<u8>,
-}
-
-impl Tail {
-    /// POINT OF NO RETURN: sends the tail.
-    async fn send(
-        self,
-        _authority: Release,
-        network: &mut WriteHalf<Connection>,
-        counters: &Counters,
-    ) -> io::Result<()> {
-        write_frame(
-            network,
-            Kind::Final,
-            [self.digest.as_bytes(), &self.older, &self.newer],
-        )
-        .await?;
-        network.flush().await?;
-        counters.gave(self.older.len() + self.newer.len());
-        Ok(())
-    }
-}
-
-/// Sends QEMU's stream up to its end, except the tail.
-async fn drain(
-    qemu: &mut UnixStream,
-    network: &mut (impl AsyncWrite + Unpin),
-    reducer: &mut impl Reducer,
-    counters: &Counters,
-) -> Result<Tail, SourceError> {
-    let mut hasher = blake3::Hasher::new();
-    let mut older = Vec::with_capacity(PIECE);
-    let mut newer = Vec::with_capacity(PIECE);
+/// Passes the destination's answers on until its last word: `Ok` if it accepted.
+async fn verdict(
+    mut frames: FrameReader<ReadHalf<Connection>>,
+    answers: mpsc::Sender<Vec<u8>>,
+) -> Result<(), SourceError> {
     loop {
-        fill(qemu, &mut newer, counters)
-            .await
-            .map_err(SourceError::Qemu)?;
-        hasher.update(&newer);
-        if newer.len() < PIECE {
-            network.flush().await.map_err(SourceError::Send)?;
-            return Ok(Tail {
-                digest: hasher.finalize(),
-                older,
-                newer,
-            });
+        match frames.next().await? {
+            // More answers than can have been asked for: not a relay that can be relied on.
+            (Kind::Have, have) => answers
+                .try_send(have.to_vec())
+                .map_err(|_| FrameError::OutOfTurn(Kind::Have))?,
+            (Kind::Accepted, _) => return Ok(()),
+            (Kind::Refused, reason) => return Err(SourceError::Refused(decode_reason(reason))),
+            (other, _) => return Err(FrameError::OutOfTurn(other).into()),
         }
-        if !older.is_empty() {
-            let payload = reducer.reduce(&older);
-            write_frame(network, Kind::Data, [payload, &[], &[]])
-                .await
-                .map_err(SourceError::Send)?;
-            counters.gave(payload.len());
-            older.clear();
-        }
-        std::mem::swap(&mut older, &mut newer);
-    }
-}
-
-/// Fills a piece; it stays short only at the end of the stream.
-async fn fill(qemu: &mut UnixStream, piece: &mut Vec<u8>, counters: &Counters) -> io::Result<()> {
-    while piece.len() < PIECE {
-        let room = PIECE - piece.len();
-        match qemu.take(room as u64).read_buf(piece).await? {
-            0 => break,
-            bytes => counters.took(bytes),
-        }
-    }
-    Ok(())
-}
-
-/// Waits for the destination's last word: `Ok` if it accepted.
-async fn verdict(mut frames: FrameReader<ReadHalf<Connection>>) -> Result<(), SourceError> {
-    match frames.next().await? {
-        (Kind::Accepted, _) => Ok(()),
-        (Kind::Refused, reason) => Err(SourceError::Refused(decode_reason(reason))),
-        (other, _) => Err(FrameError::OutOfTurn(other).into()),
     }
 }
 

@@ -1,45 +1,35 @@
-//! How a piece of QEMU's stream travels. THE PLACE OF PAGE AWARENESS: a reducer that reads the stream page by page
-//! and sends references, compressed and zero pages goes behind these two traits; relays do not care.
+//! How QEMU's stream travels page by page. Pure: [`crate::source`] and [`crate::destination`] do the talking.
 //!
 //! ```text
-//! QEMU ─► piece ─► Reducer ─► payload of a Data frame ═══► Restorer ─► piece ─► QEMU
-//!            └► digest                                                   └► digest
+//! QEMU ─► Gatherer ─► Chunk ─► Query(hashes) ═══► find ─► Have ═══► missing pages ─► Batch ═══► Restorer ─► QEMU
+//!            └► digest                                                                            └► digest
 //! ```
-//! The digest is taken outside: of what came from QEMU, and of what would be given to QEMU. So a faulty reducer or
-//! restorer can make a migration fail, but cannot make a wrong VM.
+//! Both sides take the same digest: over the stream's bytes in order, with each page's hash in place of its content.
+//! The destination takes it of what it gives to QEMU; what it takes from its own store or the template it has verified
+//! by that hash. So no fault of either relay can make a wrong VM; it only makes the migration fail.
 
-/// A payload from which nothing can be restored.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a data frame cannot be restored ({0}); the relays' releases differ or the stream was damaged"
-)]
-pub struct RestoreError(pub String);
+mod gather;
+mod restore;
 
-/// The source's half.
-pub trait Reducer: Send {
-    /// Turns the next piece of QEMU's stream, of at most [`crate::source::PIECE`] bytes, into a payload of at most
-    /// [`crate::wire::MAX_DATA`].
-    fn reduce<'a>(&'a mut self, piece: &'a [u8]) -> &'a [u8];
-}
+pub use gather::{Chunk, Gatherer, Progress};
+pub use restore::{Answered, Piece, Restorer};
 
-/// The destination's half.
-pub trait Restorer: Send {
-    /// Turns a payload back into the piece it was made from.
-    fn restore<'a>(&'a mut self, payload: &'a [u8]) -> Result<&'a [u8], RestoreError>;
-}
+use crate::wire::batch::BatchError;
 
-/// Sends everything as it is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PassThrough;
-
-impl Reducer for PassThrough {
-    fn reduce<'a>(&'a mut self, piece: &'a [u8]) -> &'a [u8] {
-        piece
-    }
-}
-
-impl Restorer for PassThrough {
-    fn restore<'a>(&'a mut self, payload: &'a [u8]) -> Result<&'a [u8], RestoreError> {
-        Ok(payload)
-    }
+/// A Batch from which nothing can be restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Its body does not follow the rules.
+    #[error(
+        "a batch of pages makes no sense: {0}; the relays' releases differ or the stream was damaged"
+    )]
+    Body(#[from] BatchError),
+    /// It cannot be unpacked.
+    #[error(
+        "a batch of pages cannot be unpacked; the relays' releases differ or the stream was damaged"
+    )]
+    Packing,
+    /// It answers to nothing, or with the wrong number of pages.
+    #[error("a batch of pages does not fit to what was asked for; the relays' releases differ")]
+    Unasked,
 }

@@ -6,25 +6,33 @@
 //!   source                               destination
 //!   Hello(magic, version, caps, id)  ──►
 //!                                    ◄── Welcome(version, caps)      or Refused(reason)
-//!   Data(piece) ...                  ──►
+//!   Query(hashes)                    ──►                             with PAGES: several may be under way
+//!                                    ◄── Have(origins)
+//!   Batch(ops, missing pages)        ──►                             in the order of the stream
+//!   Data(piece) ...                  ──►                             what is not memory, or all without PAGES
 //!   Final(digest, tail)              ──►                             after Release only
 //!                                    ◄── Accepted                    or Refused(reason), at any time
 //! ```
 //! The length is checked against the type's limit before anything is allocated or read. The digest is BLAKE3 over
-//! QEMU's whole stream as the source read it, tail included; the tail travels unreduced.
+//! QEMU's whole stream as the source read it, tail included, with PAGES each page's hash in place of its content; the
+//! tail travels unreduced. Batches are described in [`batch`].
 
-use std::{fmt, str::FromStr};
+pub mod batch;
+
+use std::{fmt, ops::BitAnd, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 /// The first bytes of a Hello.
 pub const MAGIC: [u8; 8] = *b"GODWITRL";
 /// The version of this protocol. A destination refuses every other one.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// The longest payload of a Data frame, in bytes, and the longest tail.
 pub const MAX_DATA: usize = 1 << 20;
 /// The size of a digest in bytes.
 pub const DIGEST: usize = blake3::OUT_LEN;
+/// The size of a page's hash in bytes.
+pub const HASH: usize = 16;
 /// The longest reason in a Refused, in bytes.
 pub const MAX_REASON: usize = 1024;
 
@@ -66,7 +74,7 @@ pub enum Kind {
     Hello,
     /// The destination agrees.
     Welcome,
-    /// A piece of QEMU's stream, as a [`crate::transfer::Reducer`] made it.
+    /// A piece of QEMU's stream as it is.
     Data,
     /// The digest of everything and the withheld tail.
     Final,
@@ -74,16 +82,25 @@ pub enum Kind {
     Accepted,
     /// The destination will not go on.
     Refused,
+    /// The hashes of pages of the next Batch that asks, 16 bytes each.
+    Query,
+    /// Which of them the destination has ([`Origin`]).
+    Have,
+    /// A stretch of the memory's part of the stream, as [`batch`] describes.
+    Batch,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 9] = [
         Self::Hello,
         Self::Welcome,
         Self::Data,
         Self::Final,
         Self::Accepted,
         Self::Refused,
+        Self::Query,
+        Self::Have,
+        Self::Batch,
     ];
 
     fn code(self) -> u8 {
@@ -94,6 +111,9 @@ impl Kind {
             Self::Final => 4,
             Self::Accepted => 5,
             Self::Refused => 6,
+            Self::Query => 7,
+            Self::Have => 8,
+            Self::Batch => 9,
         }
     }
 
@@ -107,6 +127,9 @@ impl Kind {
             Self::Final => DIGEST + MAX_DATA,
             Self::Accepted => 0,
             Self::Refused => MAX_REASON,
+            Self::Query => batch::MAX_PAGES * HASH,
+            Self::Have => batch::MAX_PAGES.div_ceil(PER_BYTE),
+            Self::Batch => 5 + batch::MAX_BODY,
         }
     }
 }
@@ -160,9 +183,76 @@ impl Header {
     }
 }
 
-/// Which optional parts of the protocol a relay can do, one bit each. None exists yet.
+/// Which optional parts of the protocol a relay can do, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u32);
+
+impl Capabilities {
+    /// It can ask and answer for pages.
+    pub const PAGES: Self = Self(1);
+
+    /// Whether all of these are among them.
+    #[must_use]
+    pub fn include(self, these: Self) -> bool {
+        self & these == these
+    }
+}
+
+impl BitAnd for Capabilities {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+/// Where the destination has a page from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Its page store.
+    Store,
+    /// A block of the VM's template.
+    Template,
+}
+
+/// Origins in one byte of a Have: two bits each, the first page in the lowest; 0 is a page that is not there.
+const PER_BYTE: usize = 4;
+
+impl Origin {
+    fn code(origin: Option<Self>) -> u8 {
+        match origin {
+            None => 0,
+            Some(Self::Store) => 1,
+            Some(Self::Template) => 2,
+        }
+    }
+
+    /// The payload of a Have.
+    #[must_use]
+    pub fn encode(origins: &[Option<Self>]) -> Vec<u8> {
+        let byte = |four: &[Option<Self>]| {
+            let codes = four.iter().enumerate();
+            codes.fold(0, |byte, (at, origin)| {
+                byte | Self::code(*origin) << (2 * at)
+            })
+        };
+        origins.chunks(PER_BYTE).map(byte).collect()
+    }
+
+    /// Reads the payload of a Have for so many pages.
+    pub fn decode(payload: &[u8], pages: usize) -> Result<Vec<Option<Self>>, WireError> {
+        if payload.len() != pages.div_ceil(PER_BYTE) {
+            return Err(WireError::Malformed(Kind::Have));
+        }
+        let origin = |at: usize| match payload[at / PER_BYTE] >> (2 * (at % PER_BYTE)) & 3 {
+            0 => Ok(None),
+            1 => Ok(Some(Self::Store)),
+            2 => Ok(Some(Self::Template)),
+            _ => Err(WireError::Malformed(Kind::Have)),
+        };
+        (0..pages).map(origin).collect()
+    }
+}
 
 /// Names a migration to both relays.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,12 +5,11 @@ mod common;
 
 use std::{net::SocketAddr, time::Duration};
 
-use common::{LONG, Rig, Running, connected, random, read_all, stranger, write_all};
+use common::{LONG, Rig, Running, connected, let_in, random, read_all, stranger, write_all};
 use godwit_stream::{
     Command, DestinationConfig, Event,
     destination::DestinationError,
     source::{PIECE, SourceError},
-    transfer::PassThrough,
 };
 use godwit_tls::{Ca, Expect, Identity, config as tls};
 use tokio::{
@@ -27,7 +26,7 @@ async fn still_works(
 ) {
     let arrived = read_all(qemu);
     let _ = std::fs::remove_file(rig.dir.path().join("out.sock"));
-    let mut source = rig.start_source(rig.source_config(address), PassThrough);
+    let mut source = rig.start_source(rig.source_config(address), None);
     let data = random(PIECE + 1);
     write_all(rig.source_qemu().await, data.clone())
         .await
@@ -49,16 +48,11 @@ fn reason(event: Event) -> String {
 #[tokio::test]
 async fn another_migrations_relay_is_refused_and_the_wait_goes_on() {
     let rig = Rig::new();
-    let (mut destination, address, qemu) = rig
-        .start_destination(rig.destination_config(), PassThrough)
-        .await;
+    let (mut destination, address, qemu) =
+        rig.start_destination(rig.destination_config(), None).await;
     let mut config = rig.source_config(address);
     config.migration = "m-2".parse().unwrap();
-    let failure = rig
-        .start_source(config, PassThrough)
-        .end()
-        .await
-        .unwrap_err();
+    let failure = rig.start_source(config, None).end().await.unwrap_err();
     assert!(
         matches!(&failure.error, SourceError::Refused(why) if why.contains("m-2")),
         "{failure:?}"
@@ -70,9 +64,8 @@ async fn another_migrations_relay_is_refused_and_the_wait_goes_on() {
 #[tokio::test]
 async fn other_members_of_the_farm_are_refused() {
     let rig = Rig::new();
-    let (mut destination, address, qemu) = rig
-        .start_destination(rig.destination_config(), PassThrough)
-        .await;
+    let (mut destination, address, qemu) =
+        rig.start_destination(rig.destination_config(), None).await;
     for who in [
         Identity::Relay("third".into()),
         Identity::Agent("source".into()),
@@ -81,11 +74,7 @@ async fn other_members_of_the_farm_are_refused() {
         let mut config = rig.source_config(address);
         config.socket = rig.dir.path().join(format!("{who}.sock"));
         config.credentials = rig.credentials(&who);
-        let failure = rig
-            .start_source(config, PassThrough)
-            .end()
-            .await
-            .unwrap_err();
+        let failure = rig.start_source(config, None).end().await.unwrap_err();
         assert!(
             matches!(&failure.error, SourceError::Refused(_)),
             "{failure:?}"
@@ -98,16 +87,11 @@ async fn other_members_of_the_farm_are_refused() {
 #[tokio::test]
 async fn the_source_refuses_another_destination() {
     let rig = Rig::new();
-    let (mut destination, address, _qemu) = rig
-        .start_destination(rig.destination_config(), PassThrough)
-        .await;
+    let (mut destination, address, _qemu) =
+        rig.start_destination(rig.destination_config(), None).await;
     let mut config = rig.source_config(address);
     config.destination_host = "third".into();
-    let failure = rig
-        .start_source(config, PassThrough)
-        .end()
-        .await
-        .unwrap_err();
+    let failure = rig.start_source(config, None).end().await.unwrap_err();
     assert!(
         matches!(failure.error, SourceError::Connect(_)),
         "{failure:?}"
@@ -118,9 +102,8 @@ async fn the_source_refuses_another_destination() {
 #[tokio::test]
 async fn garbage_and_foreign_farms_do_not_end_the_wait() {
     let rig = Rig::new();
-    let (mut destination, address, qemu) = rig
-        .start_destination(rig.destination_config(), PassThrough)
-        .await;
+    let (mut destination, address, qemu) =
+        rig.start_destination(rig.destination_config(), None).await;
     for garbage in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         &[0; 5000],
@@ -136,7 +119,7 @@ async fn garbage_and_foreign_farms_do_not_end_the_wait() {
         dir: tempfile::tempdir().unwrap(),
     };
     foreign
-        .start_source(foreign.source_config(address), PassThrough)
+        .start_source(foreign.source_config(address), None)
         .end()
         .await
         .unwrap_err();
@@ -153,7 +136,7 @@ async fn the_wait_has_a_limit() {
         wait: Duration::from_millis(50),
         ..rig.destination_config()
     };
-    let (mut destination, address, _qemu) = rig.start_destination(config, PassThrough).await;
+    let (mut destination, address, _qemu) = rig.start_destination(config, None).await;
     assert!(matches!(
         destination.end().await,
         Err(DestinationError::NobodyCame(_))
@@ -164,37 +147,12 @@ async fn the_wait_has_a_limit() {
 #[tokio::test]
 async fn nobody_gets_in_after_the_right_one() {
     let rig = Rig::new();
-    let (mut destination, address, _qemu) = rig
-        .start_destination(rig.destination_config(), PassThrough)
-        .await;
-    let mut source = rig.start_source(rig.source_config(address), PassThrough);
+    let (mut destination, address, _qemu) =
+        rig.start_destination(rig.destination_config(), None).await;
+    let mut source = rig.start_source(rig.source_config(address), None);
     source.wait_for(connected).await;
     destination.wait_for(connected).await;
     TcpStream::connect(address).await.unwrap_err();
-}
-
-/// A connection that was let in, to misbehave on.
-async fn let_in(rig: &Rig, address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let own = rig.relay("source");
-    let own = godwit_tls::KeyedCert {
-        cert_pem: own.cert_pem,
-        key_pem: own.key_pem,
-    };
-    let config = tls::relay_client(rig.ca.cert_pem(), &own, Expect::AnyInFarm).unwrap();
-    let tcp = TcpStream::connect(address).await.unwrap();
-    let connector = tokio_rustls::TlsConnector::from(config);
-    let mut connection = connector
-        .connect("godwit".try_into().unwrap(), tcp)
-        .await
-        .unwrap();
-    connection
-        .write_all(b"\x01\0\0\0\x11GODWITRL\0\x01\0\0\0\0m-1")
-        .await
-        .unwrap();
-    let mut welcome = [0; 11];
-    connection.read_exact(&mut welcome).await.unwrap();
-    assert_eq!(welcome, *b"\x02\0\0\0\x06\0\x01\0\0\0\0");
-    connection
 }
 
 #[tokio::test]
@@ -208,9 +166,8 @@ async fn frames_that_break_the_rules_end_the_migration() {
     ];
     for case in cases {
         let rig = Rig::new();
-        let (mut destination, address, qemu) = rig
-            .start_destination(rig.destination_config(), PassThrough)
-            .await;
+        let (mut destination, address, qemu) =
+            rig.start_destination(rig.destination_config(), None).await;
         let mut connection = let_in(&rig, address).await;
         connection.write_all(case).await.unwrap();
         let _ = connection.shutdown().await;
@@ -225,9 +182,8 @@ async fn frames_that_break_the_rules_end_the_migration() {
 #[tokio::test]
 async fn another_version_is_refused_with_words() {
     let rig = Rig::new();
-    let (mut destination, address, _qemu) = rig
-        .start_destination(rig.destination_config(), PassThrough)
-        .await;
+    let (mut destination, address, _qemu) =
+        rig.start_destination(rig.destination_config(), None).await;
     let own = rig.relay("source");
     let own = godwit_tls::KeyedCert {
         cert_pem: own.cert_pem,
@@ -241,22 +197,21 @@ async fn another_version_is_refused_with_words() {
         .await
         .unwrap();
     connection
-        .write_all(b"\x01\0\0\0\x0aGODWITRL\0\x02")
+        .write_all(b"\x01\0\0\0\x0aGODWITRL\0\x09")
         .await
         .unwrap();
     let mut answer = Vec::new();
     let _ = connection.read_to_end(&mut answer).await;
     assert_eq!(answer[0], 6, "a Refused");
-    assert!(String::from_utf8_lossy(&answer[5..]).contains("version 2"));
-    assert!(reason(destination.wait_for(stranger).await).contains("version 2"));
+    assert!(String::from_utf8_lossy(&answer[5..]).contains("version 9"));
+    assert!(reason(destination.wait_for(stranger).await).contains("version 9"));
 }
 
 #[tokio::test]
 async fn a_connection_cut_in_mid_stream_fails_on_both_sides() {
     let rig = Rig::new();
-    let (mut destination, address, qemu) = rig
-        .start_destination(rig.destination_config(), PassThrough)
-        .await;
+    let (mut destination, address, qemu) =
+        rig.start_destination(rig.destination_config(), None).await;
     // A cable that can be pulled.
     let cable = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let cable_address = cable.local_addr().unwrap();
@@ -265,7 +220,7 @@ async fn a_connection_cut_in_mid_stream_fails_on_both_sides() {
         let mut far = TcpStream::connect(address).await.unwrap();
         let _ = copy_bidirectional(&mut near, &mut far).await;
     });
-    let mut source = rig.start_source(rig.source_config(cable_address), PassThrough);
+    let mut source = rig.start_source(rig.source_config(cable_address), None);
     source.wait_for(connected).await;
     let writing = write_all(rig.source_qemu().await, random(256 * PIECE));
     let mut qemu = qemu;
@@ -296,10 +251,8 @@ async fn a_connection_cut_in_mid_stream_fails_on_both_sides() {
 #[tokio::test]
 async fn a_destination_without_agent_ends_and_says_so() {
     let rig = Rig::new();
-    let (destination, address, _qemu) = rig
-        .start_destination(rig.destination_config(), PassThrough)
-        .await;
-    let mut source = rig.start_source(rig.source_config(address), PassThrough);
+    let (destination, address, _qemu) = rig.start_destination(rig.destination_config(), None).await;
+    let mut source = rig.start_source(rig.source_config(address), None);
     source.wait_for(connected).await;
     let Running {
         orders, mut end, ..

@@ -6,14 +6,14 @@ use crate::host::{Host, facts};
 use crate::migration::{Control, destination};
 use crate::stats::metrics;
 use crate::vm::{self, Message, define as defining};
-use crate::{templates, timings};
+use crate::{pages, templates, timings};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use godwit_api::agent::{
     AbortRequest, Changes, ClockReading, DefineRequest, IncomingReply, IncomingRequest,
-    MigrationView, OutgoingRequest, Phase, PowerRequest, TemplateRequest, VmView,
+    MigrationView, OutgoingRequest, PageStoreReport, Phase, PowerRequest, TemplateRequest, VmView,
 };
 use godwit_model::host::{HostFacts, HostStats};
 use godwit_model::ids::{MigrationId, VmId};
@@ -39,6 +39,15 @@ pub async fn metrics(State(host): App) -> impl IntoResponse {
         [(CONTENT_TYPE, metrics::CONTENT_TYPE)],
         metrics::text(&host),
     )
+}
+
+pub async fn pages(State(host): App) -> Told<PageStoreReport> {
+    Ok(Json(pages::report(&host).await?))
+}
+
+pub async fn empty_pages(State(host): App) -> Told<()> {
+    pages::empty(&host).await?;
+    Ok(Json(()))
 }
 
 pub async fn clock() -> Json<ClockReading> {

@@ -28,6 +28,10 @@ pub fn router(host: Arc<Host>) -> Router {
     let manager = Router::new()
         .route("/v1/host", get(handlers::host))
         .route("/v1/stats", get(handlers::stats))
+        .route(
+            "/v1/pages",
+            get(handlers::pages).delete(handlers::empty_pages),
+        )
         .route("/v1/changes", get(handlers::changes))
         .route("/v1/vms", get(handlers::vms))
         .route(

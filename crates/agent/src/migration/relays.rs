@@ -2,18 +2,24 @@
 
 use crate::answer::{Answer, internal};
 use crate::host::Host;
+use crate::pages;
 use crate::timings;
 use crate::vm::machine::RunFiles;
 use godwit_api::agent::{IncomingRequest, OutgoingRequest};
+use godwit_model::vm::VmDefinition;
 use godwit_net::htb::ClassId;
-use godwit_stream::{Credentials, DestinationConfig, SourceConfig};
+use godwit_stream::{ByteCount, Credentials, DestinationConfig, SourceConfig};
 use std::net::SocketAddr;
 
 /// The sending relay of a migration.
 ///
 /// # Errors
 /// If the id does not fit the relays' protocol.
-pub fn sender(host: &Host, request: &OutgoingRequest) -> Answer<SourceConfig> {
+pub fn sender(
+    host: &Host,
+    request: &OutgoingRequest,
+    definition: &VmDefinition,
+) -> Answer<SourceConfig> {
     Ok(SourceConfig {
         migration: id(&request.migration)?,
         credentials: credentials(host),
@@ -22,7 +28,9 @@ pub fn sender(host: &Host, request: &OutgoingRequest) -> Answer<SourceConfig> {
         destination_host: request.destination.id.to_string(),
         from: Some(host.config.migration_address),
         priority: priority(host),
+        link: host.config.migration_rate().map(|rate| ByteCount(rate.0)),
         connect_within: SourceConfig::CONNECT_WITHIN,
+        pages: pages::config(host, request.page_key.as_ref(), definition),
     })
 }
 
@@ -39,6 +47,7 @@ pub fn receiver(host: &Host, request: &IncomingRequest) -> Answer<DestinationCon
         source_host: request.source.id.to_string(),
         priority: priority(host),
         wait: timings::LISTENING,
+        pages: pages::config(host, request.page_key.as_ref(), &request.definition),
     })
 }
 

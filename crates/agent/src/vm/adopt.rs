@@ -382,5 +382,6 @@ fn request_of(
         destination,
         prepare_ms: 0.0,
         options: MigrationOptions::default(),
+        page_key: None,
     }
 }

@@ -147,7 +147,7 @@ fn disk(config: &AgentConfig, disk: &Disk) -> Answer<DiskDevice> {
 
 /// The template under an overlay, if it is one: only files in a datastore's `templates` folder
 /// never change, so only those may go through the page cache.
-fn template_of(config: &AgentConfig, overlay: &Path) -> Answer<Option<TemplateFile>> {
+pub fn template_of(config: &AgentConfig, overlay: &Path) -> Answer<Option<TemplateFile>> {
     let mut head = Vec::new();
     std::fs::File::open(overlay)
         .and_then(|file| file.take(64 << 10).read_to_end(&mut head))

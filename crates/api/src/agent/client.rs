@@ -2,7 +2,7 @@
 
 use super::{
     AbortRequest, Changes, ClockReading, DefineRequest, IncomingReply, IncomingRequest,
-    MigrationView, OutgoingRequest, Phase, PowerRequest, TemplateRequest, VmView,
+    MigrationView, OutgoingRequest, PageStoreReport, Phase, PowerRequest, TemplateRequest, VmView,
 };
 use crate::http::{CALL, CallError, Http, POLL_SLACK};
 use godwit_model::host::{HostFacts, HostStats};
@@ -59,6 +59,24 @@ impl AgentClient {
     /// No answer.
     pub async fn stats(&self) -> Result<HostStats, CallError> {
         self.get("/stats").await
+    }
+
+    /// What the host's page store holds.
+    ///
+    /// # Errors
+    /// No answer, or the store cannot be read.
+    pub async fn pages(&self) -> Result<PageStoreReport, CallError> {
+        self.get("/pages").await
+    }
+
+    /// Empties the host's page store.
+    ///
+    /// # Errors
+    /// No answer, or the store cannot be removed.
+    pub async fn empty_pages(&self) -> Result<(), CallError> {
+        self.http
+            .call(Method::DELETE, "/pages", NOTHING, CALL)
+            .await
     }
 
     /// The host's clock.

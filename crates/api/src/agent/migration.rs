@@ -4,7 +4,7 @@ use godwit_model::epoch::Epoch;
 use godwit_model::host::PROTOCOL_VERSION;
 use godwit_model::ids::{HostId, MigrationId, VmId};
 use godwit_model::migration::Outcome;
-use godwit_model::migration::receipt::{CpuCost, Receipt};
+use godwit_model::migration::receipt::{CpuCost, PageBytes, Receipt};
 use godwit_model::units::{Bytes, MonoNs};
 use godwit_model::vm::VmDefinition;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,19 @@ pub struct PeerRef {
     pub id: HostId,
     /// Its agent's address.
     pub address: SocketAddr,
+}
+
+/// The farm's key for hashes of pages: 64 hex digits. It is a secret, since a hash under a known key tells whether a
+/// host has a page that somebody guesses.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PageKey(pub String);
+
+impl std::fmt::Debug for PageKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key must not end up in a log.
+        f.write_str("PageKey(..)")
+    }
 }
 
 /// How a migration shall be done.
@@ -60,6 +73,9 @@ pub struct IncomingRequest {
     pub source: PeerRef,
     /// How.
     pub options: MigrationOptions,
+    /// With it, pages that this host has are not sent.
+    #[serde(default)]
+    pub page_key: Option<PageKey>,
 }
 
 fn current_protocol() -> u32 {
@@ -90,6 +106,9 @@ pub struct OutgoingRequest {
     pub prepare_ms: f64,
     /// How.
     pub options: MigrationOptions,
+    /// With it, pages that the destination has are not sent.
+    #[serde(default)]
+    pub page_key: Option<PageKey>,
 }
 
 /// To the destination, from the source: give up. Obeyed before the claim is asked for.
@@ -201,4 +220,7 @@ pub struct Progress {
     pub rounds: u64,
     /// Megabits per second now.
     pub mbit_per_second: f64,
+    /// How the pages travelled so far.
+    #[serde(default)]
+    pub pages: PageBytes,
 }

@@ -21,9 +21,11 @@
 
 pub mod client;
 mod migration;
+mod pages;
 mod vm;
 
 pub use migration::*;
+pub use pages::*;
 pub use vm::*;
 
 use godwit_model::units::MonoNs;

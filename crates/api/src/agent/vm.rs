@@ -108,6 +108,9 @@ pub struct TemplateRequest {
     pub image: PathBuf,
     /// What clones of it are like.
     pub template: TemplateFile,
+    /// With it, the template's pages are indexed, so that migrations of its clones need not send them.
+    #[serde(default)]
+    pub page_key: Option<super::PageKey>,
 }
 
 /// `template.json` in a template's folder.

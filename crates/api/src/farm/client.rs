@@ -5,6 +5,7 @@ use super::{
     JoinReply, JoinRequest, JoinToken, Migrate, MigrationInfo, NetworkInfo, Power, TemplateInfo,
     VmInfo,
 };
+use crate::agent::PageStoreReport;
 use crate::http::{CALL, CallError, Http, POLL_SLACK};
 use godwit_model::host::HostStats;
 use godwit_model::ids::{HostId, MigrationId, TaskId};
@@ -92,10 +93,26 @@ impl FarmClient {
         self.get(&format!("/hosts/{id}")).await
     }
 
+    /// What a host's page store holds.
+    ///
+    /// # Errors
+    /// There is no such host, or it does not answer.
+    pub async fn host_pages(&self, id: &HostId) -> Result<PageStoreReport, CallError> {
+        self.get(&format!("/hosts/{id}/pages")).await
+    }
+
+    /// Empties a host's page store.
+    ///
+    /// # Errors
+    /// No answer, no right, or the host does not answer.
+    pub async fn empty_host_pages(&self, id: &HostId) -> Result<(), CallError> {
+        self.delete(&format!("/hosts/{id}/pages")).await
+    }
+
     /// A host's newest figures.
     ///
     /// # Errors
-    /// It does not answer.
+    /// As all calls: no answer, or a refusal with its reason.
     pub async fn host_stats(&self, id: &HostId) -> Result<HostStats, CallError> {
         self.get(&format!("/hosts/{id}/stats")).await
     }

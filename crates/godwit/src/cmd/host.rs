@@ -3,9 +3,13 @@
 use super::watch::repeat;
 use crate::context::{CliResult, Context};
 use crate::output::{self, or_dash};
+use godwit_api::agent::{PageStoreReport, PageStoreVm};
 use godwit_api::farm::{Connection, HostView};
 use godwit_model::ids::HostId;
+use godwit_model::units::Bytes;
 use std::process::ExitCode;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Hosts of the farm.
 #[derive(Debug, clap::Subcommand)]
@@ -28,6 +32,14 @@ pub enum HostCommand {
         /// Print again each second
         #[arg(long, short)]
         watch: bool,
+    },
+    /// Show what a host's page store holds: pages that migrations to it need not send
+    Pages {
+        /// Its id
+        host: HostId,
+        /// Empty it
+        #[arg(long)]
+        empty: bool,
     },
     /// Make a token with which one host can join, within an hour
     Token,
@@ -89,6 +101,13 @@ impl HostCommand {
                 })
                 .await
             }
+            Self::Pages { host, empty } => {
+                if empty {
+                    farm.empty_host_pages(&host).await?;
+                }
+                let report = farm.host_pages(&host).await?;
+                show_pages(context, &report)
+            }
             Self::Token => {
                 let token = farm.join_token().await?;
                 if context.json() {
@@ -103,6 +122,39 @@ impl HostCommand {
             }
         }
     }
+}
+
+fn show_pages(context: &Context, report: &PageStoreReport) -> CliResult {
+    if context.json() {
+        return output::json(report);
+    }
+    let pages = |count: u64| Bytes(count * 4096);
+    let asked = report.hits + report.misses;
+    let rate = (asked > 0).then(|| 100.0 * report.hits as f64 / asked as f64);
+    let lines = [
+        ("file", report.path.display().to_string()),
+        ("size", report.size.to_string()),
+        (
+            "holds",
+            format!("{} of {}", pages(report.pages), pages(report.capacity)),
+        ),
+        ("asked for", asked.to_string()),
+        ("found", or_dash(rate.map(|rate| format!("{rate:.1} %")))),
+        ("damaged", report.bad.to_string()),
+    ];
+    output::show(context, report, &lines)?;
+    let seen = |vm: &PageStoreVm| {
+        let at = i64::try_from(vm.seen).ok()?;
+        let at = OffsetDateTime::from_unix_timestamp(at).ok()?;
+        at.format(&Rfc3339).ok()
+    };
+    output::list(context, &report.vms, &["vm", "pages", "seen"], |vm| {
+        vec![
+            vm.vm.to_string(),
+            pages(vm.pages).to_string(),
+            or_dash(seen(vm)),
+        ]
+    })
 }
 
 fn state(host: &HostView) -> &'static str {

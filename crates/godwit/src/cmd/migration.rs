@@ -5,7 +5,7 @@ use crate::output::{self, or_dash};
 use godwit_api::farm::MigrationInfo;
 use godwit_model::ids::MigrationId;
 use godwit_model::migration::Outcome;
-use godwit_model::migration::receipt::Receipt;
+use godwit_model::migration::receipt::{PageBytes, Receipt};
 
 /// Migrations of the farm.
 #[derive(Debug, clap::Subcommand)]
@@ -73,6 +73,20 @@ pub fn summary(receipt: &Receipt) -> String {
     )
 }
 
+/// How the pages travelled, kind by kind.
+fn pages(pages: &PageBytes) -> String {
+    let kinds = pages.kinds();
+    let kinds = kinds.iter().filter(|(_, bytes)| bytes.0 > 0);
+    let texts: Vec<_> = kinds
+        .map(|(kind, bytes)| format!("{kind} {bytes}"))
+        .collect();
+    if texts.is_empty() {
+        "sent as they are".to_owned()
+    } else {
+        texts.join(", ")
+    }
+}
+
 fn row(info: &MigrationInfo) -> Vec<String> {
     let receipt = info.receipt.as_ref();
     let blackout = receipt.and_then(|receipt| receipt.blackout);
@@ -133,6 +147,7 @@ fn lines(info: &MigrationInfo) -> Vec<(&'static str, String)> {
             ),
             ("stream", receipt.stream_bytes.to_string()),
             ("wire", receipt.wire_bytes.to_string()),
+            ("pages", pages(&receipt.pages)),
             ("source cpu", cpu(&receipt.source_cpu)),
             ("destination cpu", cpu(&receipt.destination_cpu)),
         ]);

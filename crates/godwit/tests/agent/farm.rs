@@ -3,7 +3,7 @@
 use super::host::{PATIENCE, TestHost};
 use godwit_api::agent::{
     DefineRequest, DiskSource, IncomingRequest, MigrationOptions, MigrationView, OutgoingRequest,
-    PowerRequest, TemplateFile, TemplateRequest,
+    PageKey, PowerRequest, TemplateFile, TemplateRequest,
 };
 use godwit_api::http::CallError;
 use godwit_model::epoch::Epoch;
@@ -26,6 +26,8 @@ pub struct Farm {
     pub ca: Ca,
     pub hosts: Vec<TestHost>,
     pub folder: TempDir,
+    /// The key for hashes of pages, as the manager would give it.
+    pub page_key: PageKey,
 }
 
 impl Farm {
@@ -44,7 +46,12 @@ impl Farm {
         let hosts = hosts
             .map(|(name, more)| TestHost::new(&ca, folder.path(), name, more))
             .into();
-        let mut farm = Self { ca, hosts, folder };
+        let mut farm = Self {
+            ca,
+            hosts,
+            folder,
+            page_key: PageKey("5e".repeat(32)),
+        };
         for host in &mut farm.hosts {
             host.start();
         }
@@ -122,6 +129,7 @@ impl Farm {
             datastore: "SAN1".into(),
             image: image.to_owned(),
             template,
+            page_key: Some(self.page_key.clone()),
         };
         self.a()
             .client
@@ -204,6 +212,7 @@ impl Farm {
             epoch: Epoch(epoch),
             source: source.peer(),
             options,
+            page_key: Some(self.page_key.clone()),
         };
         let began = Instant::now();
         let reply = destination.client.incoming(&incoming).await?;
@@ -215,6 +224,7 @@ impl Farm {
             relay: reply.relay,
             prepare_ms: began.elapsed().as_secs_f64() * 1000.0,
             options,
+            page_key: Some(self.page_key.clone()),
         };
         source.client.outgoing(&outgoing).await?;
         Ok(migration)

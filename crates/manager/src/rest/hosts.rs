@@ -6,6 +6,7 @@ use super::extract::{Body, Id};
 use crate::service::Caller;
 use axum::Json;
 use axum::extract::State;
+use godwit_api::agent::PageStoreReport;
 use godwit_api::error::ApiError;
 use godwit_api::farm::{
     About, DatastoreInfo, HostView, JoinReply, JoinRequest, JoinToken, NetworkInfo,
@@ -85,6 +86,31 @@ pub(super) async fn stats(
     Id(id): Id<HostId>,
 ) -> Result<Json<HostStats>, Refusal> {
     Ok(Json(farm.host_stats(&caller, &id)?))
+}
+
+/// What a host's page store holds.
+#[utoipa::path(get, path = "/hosts/{id}/pages", params(("id" = String, Path)),
+    security(("token" = [])),
+    responses((status = 200, body = PageStoreReport), (status = "default", body = ApiError)))]
+pub(super) async fn pages(
+    State(farm): Farm,
+    caller: Caller,
+    Id(id): Id<HostId>,
+) -> Result<Json<PageStoreReport>, Refusal> {
+    Ok(Json(farm.host_pages(&caller, &id).await?))
+}
+
+/// Empties a host's page store.
+#[utoipa::path(delete, path = "/hosts/{id}/pages", params(("id" = String, Path)),
+    security(("token" = [])),
+    responses((status = 204), (status = "default", body = ApiError)))]
+pub(super) async fn empty_pages(
+    State(farm): Farm,
+    caller: Caller,
+    Id(id): Id<HostId>,
+) -> Result<StatusCode, Refusal> {
+    farm.empty_host_pages(&caller, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Every datastore that a host has.

@@ -46,6 +46,7 @@ fn described() -> OpenApiRouter<Service> {
         .routes(routes!(hosts::list))
         .routes(routes!(hosts::show, hosts::remove))
         .routes(routes!(hosts::stats))
+        .routes(routes!(hosts::pages, hosts::empty_pages))
         .routes(routes!(hosts::datastores))
         .routes(routes!(hosts::networks))
         .routes(routes!(vms::list, vms::create))

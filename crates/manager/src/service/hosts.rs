@@ -4,11 +4,14 @@ use super::{Answer, Caller, Service, internal, invalid, not_found};
 use crate::core::host_subject;
 use crate::keys::secret;
 use crate::link;
+use crate::live::LiveHost;
 use crate::store::HostRow;
+use godwit_api::agent::PageStoreReport;
 use godwit_api::error::{ApiError, ErrorCode};
 use godwit_api::farm::{
     About, Connection, DatastoreInfo, HostView, JoinReply, JoinRequest, JoinToken, NetworkInfo,
 };
+use godwit_api::http::CallError;
 use godwit_model::host::HostStats;
 use godwit_model::ids::HostId;
 use godwit_model::task::Severity;
@@ -167,6 +170,31 @@ impl Service {
         host.stats.ok_or_else(missing)
     }
 
+    /// What a host's page store holds.
+    ///
+    /// # Errors
+    /// No right, no such host, or it does not answer.
+    pub async fn host_pages(&self, caller: &Caller, id: &HostId) -> Answer<PageStoreReport> {
+        self.may_read(caller)?;
+        self.live_host(id)?.client.pages().await.map_err(unanswered)
+    }
+
+    /// Empties a host's page store: migrations to it send more until it has filled again.
+    ///
+    /// # Errors
+    /// No right, no such host, or it does not answer.
+    pub async fn empty_host_pages(&self, caller: &Caller, id: &HostId) -> Answer<()> {
+        let host = self.change(caller, "host.pages.empty", id.as_str(), || {
+            self.live_host(id)
+        })?;
+        host.client.empty_pages().await.map_err(unanswered)
+    }
+
+    fn live_host(&self, id: &HostId) -> Answer<LiveHost> {
+        let missing = || not_found("host", id.as_str());
+        self.core.live.host(id).ok_or_else(missing)
+    }
+
     /// Forgets a host that has no VMs.
     ///
     /// # Errors
@@ -270,4 +298,12 @@ impl Service {
 /// Only a secret's hash is kept: whoever reads the database cannot join by it.
 fn hash(secret: &str) -> String {
     blake3::hash(secret.as_bytes()).to_hex().to_string()
+}
+
+/// What a host answered, or that it did not.
+fn unanswered(error: CallError) -> ApiError {
+    match error {
+        CallError::Refused(error) => error,
+        other => ApiError::new(ErrorCode::Unavailable, other.to_string()),
+    }
 }

@@ -79,7 +79,7 @@ pub(super) async fn run(core: &Arc<Core>, handle: &Handle, plan: &Plan<'_>) -> D
         Ok(_) => Ok(()),
         Err(error) if error.code() == Some(ErrorCode::NotFound) => {
             keep(core, &info)?;
-            begin(handle, plan, &ends, &vm.row.definition).await
+            begin(core, handle, plan, &ends, &vm.row.definition).await
         }
         Err(error) => Err(error.into()),
     };
@@ -100,6 +100,7 @@ pub(super) async fn run(core: &Arc<Core>, handle: &Handle, plan: &Plan<'_>) -> D
 /// Prepares the destination and tells the source. What fails here is undone here: the VM
 /// runs at the source as before.
 async fn begin(
+    core: &Core,
     handle: &Handle,
     plan: &Plan<'_>,
     ends: &Ends,
@@ -114,6 +115,7 @@ async fn begin(
         epoch: plan.epoch,
         source: peer(&ends.source),
         options: plan.options,
+        page_key: Some(core.keys.page_key.clone()),
     };
     let reply = ends.destination.client.incoming(&request).await;
     let reply = match reply {
@@ -136,6 +138,7 @@ async fn begin(
         relay: reply.relay,
         prepare_ms: began.elapsed().as_secs_f64() * 1e3,
         options: plan.options,
+        page_key: Some(core.keys.page_key.clone()),
     };
     match ends.source.client.outgoing(&request).await {
         Ok(_) => Ok(()),

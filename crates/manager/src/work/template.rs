@@ -21,6 +21,7 @@ pub(super) async fn create(
         datastore: datastore.to_owned(),
         image: image.to_owned(),
         template: template.clone(),
+        page_key: Some(core.keys.page_key.clone()),
     };
     handle.progress(10, format!("copies the image to {datastore}"));
     let result = async {

@@ -39,6 +39,9 @@ pub struct Receipt {
     pub stream_bytes: Bytes,
     /// Bytes that the relay sent over the network, encryption's overhead left out.
     pub wire_bytes: Bytes,
+    /// How the VM's pages travelled.
+    #[serde(default)]
+    pub pages: PageBytes,
     /// Passes over the VM's memory.
     pub rounds: u64,
     /// QEMU's own figure for the blackout, in milliseconds. It ends before the
@@ -61,6 +64,36 @@ impl Receipt {
     #[must_use]
     pub fn total_ms(&self) -> f64 {
         self.ended_mono.millis_since(self.began_mono)
+    }
+}
+
+/// How the VM's pages travelled: bytes of its memory, a page counted as often as QEMU sent it. All zero where
+/// everything was sent as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PageBytes {
+    /// Nothing but zeros: a mark was sent.
+    pub zero: Bytes,
+    /// In the destination's page store: a reference was sent.
+    pub store: Bytes,
+    /// A block of the VM's template: a reference was sent, the destination read the datastore.
+    pub template: Bytes,
+    /// Sent compressed.
+    pub compressed: Bytes,
+    /// Sent as they are.
+    pub raw: Bytes,
+}
+
+impl PageBytes {
+    /// Each kind with its name, in the order of their cost.
+    #[must_use]
+    pub fn kinds(&self) -> [(&'static str, Bytes); 5] {
+        [
+            ("zero", self.zero),
+            ("store", self.store),
+            ("template", self.template),
+            ("compressed", self.compressed),
+            ("raw", self.raw),
+        ]
     }
 }
 

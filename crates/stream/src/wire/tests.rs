@@ -55,6 +55,19 @@ proptest! {
     }
 
     #[test]
+    fn origins_round_trip(codes in proptest::collection::vec(0_u8..3, 0..=batch::MAX_PAGES)) {
+        let origins: Vec<_> = codes.iter().map(|code| match code {
+            0 => None,
+            1 => Some(Origin::Store),
+            _ => Some(Origin::Template),
+        }).collect();
+        let payload = Origin::encode(&origins);
+        prop_assert!(payload.len() <= Kind::Have.limit());
+        prop_assert_eq!(Origin::decode(&payload, origins.len()), Ok(origins));
+        prop_assert!(Origin::decode(&payload, codes.len() + 4).is_err());
+    }
+
+    #[test]
     fn garbage_never_panics(bytes: Vec<u8>) {
         let _ = Hello::decode(&bytes);
         let _ = Welcome::decode(&bytes);

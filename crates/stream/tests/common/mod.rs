@@ -1,21 +1,23 @@
 //! Both relays in one process, with fake ends in QEMU's place: what the tests have in common.
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
+pub mod stream;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use godwit_stream::{
     ByteCount, Command, Credentials, DestinationConfig, Event, SourceConfig, Totals,
     destination::{self, DestinationError, DestinationSockets},
+    local::LocalPages,
     orders::Orders,
     report::{Counters, Reporter},
     sockets,
     source::{self, Failure, SourceSockets},
-    transfer::{Reducer, Restorer},
 };
 use godwit_tls::{Ca, Expect, Identity, SubjectNames, config as tls};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{UnixListener, UnixStream},
+    net::{TcpStream, UnixListener, UnixStream},
     sync::mpsc,
     task::JoinHandle,
 };
@@ -103,7 +105,9 @@ impl Rig {
             destination_host: "destination".into(),
             from: None,
             priority: None,
+            link: None,
             connect_within: LONG,
+            pages: None,
         }
     }
 
@@ -116,6 +120,7 @@ impl Rig {
             source_host: "source".into(),
             priority: None,
             wait: LONG,
+            pages: None,
         }
     }
 
@@ -123,7 +128,7 @@ impl Rig {
     pub async fn start_destination(
         &self,
         config: DestinationConfig,
-        restorer: impl Restorer + 'static,
+        local: Option<LocalPages>,
     ) -> (Running<DestinationError>, SocketAddr, UnixStream) {
         let qemu = UnixListener::bind(&config.socket).unwrap();
         let connection = sockets::connect_to_qemu(&config.socket, LONG).unwrap();
@@ -146,7 +151,7 @@ impl Rig {
                 sockets,
                 tls,
                 &config,
-                restorer,
+                local,
                 &mut orders,
                 reports,
                 || Ok(()),
@@ -169,7 +174,7 @@ impl Rig {
     pub fn start_source(
         &self,
         config: SourceConfig,
-        reducer: impl Reducer + 'static,
+        local: Option<LocalPages>,
     ) -> Running<Failure> {
         let sockets = SourceSockets {
             qemu: sockets::listen_for_qemu(&config.socket)
@@ -192,7 +197,7 @@ impl Rig {
                 sockets,
                 tls,
                 &config,
-                reducer,
+                local,
                 &mut orders,
                 (&report, &counted),
             )
@@ -247,4 +252,28 @@ pub fn read_all(mut qemu: UnixStream) -> JoinHandle<Vec<u8>> {
 
 pub fn bytes(totals: &Totals) -> (ByteCount, ByteCount) {
     (totals.bytes_in, totals.bytes_out)
+}
+
+/// A connection that was let in, to misbehave on.
+pub async fn let_in(rig: &Rig, address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let own = rig.relay("source");
+    let own = godwit_tls::KeyedCert {
+        cert_pem: own.cert_pem,
+        key_pem: own.key_pem,
+    };
+    let config = tls::relay_client(rig.ca.cert_pem(), &own, Expect::AnyInFarm).unwrap();
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(config);
+    let mut connection = connector
+        .connect("godwit".try_into().unwrap(), tcp)
+        .await
+        .unwrap();
+    connection
+        .write_all(b"\x01\0\0\0\x11GODWITRL\0\x02\0\0\0\0m-1")
+        .await
+        .unwrap();
+    let mut welcome = [0; 11];
+    connection.read_exact(&mut welcome).await.unwrap();
+    assert_eq!(welcome, *b"\x02\0\0\0\x06\0\x02\0\0\0\0");
+    connection
 }

@@ -105,6 +105,7 @@ pub async fn resume(
         epoch: claim.epoch(),
         source,
         options: MigrationOptions::default(),
+        page_key: None,
     };
     let view = first_view(migration, actor.definition.id, Role::Destination);
     let Ok(tracker) = actor.host.migrations.begin(view) else {
@@ -239,6 +240,10 @@ impl<'a> Incoming<'a> {
         };
         match event {
             RelayEvent::Connected { .. } => Some(Event::RelayConnected),
+            RelayEvent::Without { what } => {
+                tracing::warn!(migration = %self.request.migration, what, "more is sent than would be needed");
+                None
+            }
             RelayEvent::Verified { totals } => {
                 self.relay_totals = totals;
                 Some(Event::RelayVerified)

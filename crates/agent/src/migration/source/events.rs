@@ -56,6 +56,10 @@ impl Outgoing<'_> {
         };
         match event {
             RelayEvent::Connected { .. } => Some(Event::RelayConnected),
+            RelayEvent::Without { what } => {
+                tracing::warn!(migration = %self.request.migration, what, "more is sent than would be needed");
+                None
+            }
             RelayEvent::Drained => Some(Event::RelayDrained),
             RelayEvent::Failed { reason, .. } => Some(Event::RelayFailed(reason)),
             _ => None,

@@ -3,6 +3,7 @@
 
 use super::super::{Tracker, first_view, relays};
 use crate::answer::{Answer, Tell, conflict};
+use crate::host::Host;
 use crate::record::MigrationRecord;
 use crate::vm::actor::{Activity, Actor, Machine};
 use godwit_api::agent::{OutgoingRequest, Phase, Role};
@@ -23,7 +24,7 @@ pub(super) async fn prepare(
     check(actor, machine, activity, request)?;
     let view = first_view(request.migration, request.vm, Role::Source);
     let tracker = actor.host.migrations.begin(view)?;
-    let settings = settings(request);
+    let settings = settings(&actor.host, request);
     machine
         .monitor
         .prepare_outgoing(&settings)
@@ -84,18 +85,18 @@ fn check(
     Ok(())
 }
 
-fn settings(request: &OutgoingRequest) -> MigrationSettings {
+fn settings(host: &Host, request: &OutgoingRequest) -> MigrationSettings {
     let options = &request.options;
     MigrationSettings {
         max_bandwidth: options.max_bandwidth.unwrap_or(Bytes(0)),
         downtime_limit: Duration::from_millis(options.downtime_limit_ms.into()),
-        switchover_bandwidth: None,
+        switchover_bandwidth: host.config.migration_rate(),
         auto_converge: options.auto_converge,
     }
 }
 
 async fn start_relay(actor: &Actor, request: &OutgoingRequest) -> Answer<(SourceRelay, Events)> {
-    let config = relays::sender(&actor.host, request)?;
+    let config = relays::sender(&actor.host, request, &actor.definition)?;
     // A relay that was killed leaves its socket.
     let _ = std::fs::remove_file(&config.socket);
     SourceRelay::spawn(&actor.host.exe, &config)

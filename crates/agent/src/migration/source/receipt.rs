@@ -4,13 +4,14 @@ use super::super::clock::{self, Offset};
 use super::Outgoing;
 use godwit_api::agent::{MigrationView, Progress};
 use godwit_model::migration::Outcome;
-use godwit_model::migration::receipt::{Blackout, CpuCost, Phases, Receipt};
+use godwit_model::migration::receipt::{Blackout, CpuCost, PageBytes, Phases, Receipt};
 use godwit_model::units::{Bytes, MonoNs};
 use godwit_net::clock::now;
 use godwit_qemu::monitor::MigrationInfo;
 use godwit_qemu::qmp::{Event, EventKind};
 use godwit_qemu::usage::ProcessUsage;
-use godwit_stream::{SourceRelay, Totals};
+use godwit_stream::codec::PAGE;
+use godwit_stream::{PageCounts, SourceRelay, Totals};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
@@ -153,6 +154,7 @@ pub(super) fn write(outgoing: &mut Outgoing<'_>, outcome: Outcome) -> Receipt {
         phases: course.phases(request.prepare_ms, &outcome),
         stream_bytes: Bytes(course.relay.bytes_in.0),
         wire_bytes: Bytes(course.relay.bytes_out.0),
+        pages: page_bytes(course.relay.pages),
         rounds,
         qemu_downtime_ms: info.and_then(|info| info.downtime_ms),
         blackout: course.blackout(&outcome),
@@ -180,4 +182,16 @@ pub(super) fn show_progress(progress: &mut Progress, info: &MigrationInfo, total
     }
     progress.stream_bytes = Bytes(totals.bytes_in.0);
     progress.wire_bytes = Bytes(totals.bytes_out.0);
+    progress.pages = page_bytes(totals.pages);
+}
+
+fn page_bytes(counts: PageCounts) -> PageBytes {
+    let bytes = |pages: u64| Bytes(pages * PAGE as u64);
+    PageBytes {
+        zero: bytes(counts.zero),
+        store: bytes(counts.store),
+        template: bytes(counts.template),
+        compressed: bytes(counts.compressed),
+        raw: bytes(counts.raw),
+    }
 }

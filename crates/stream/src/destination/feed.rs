@@ -1,0 +1,176 @@
+//! From frames to QEMU: answers what it is asked for pages, puts the stream together, and gives it to QEMU.
+
+use std::io;
+
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    net::unix,
+};
+
+use super::DestinationError;
+use crate::{
+    accept::Connection,
+    codec::PAGE,
+    framed::{FrameError, FrameReader, write_frame, write_slices},
+    local::LocalPages,
+    packing::Unpacker,
+    pages::PageHash,
+    report::Counters,
+    transfer::{RestoreError, Restorer},
+    wire::{HASH, Kind, Origin, decode_final},
+};
+
+/// Queries that may wait for their Batches; a source asks for fewer at once. They bound the memory.
+const MAX_WAITING: usize = 16;
+/// Pages that came after the last Query and are remembered at the end; what is over this is not.
+const REMEMBERED_LATER: usize = 4096;
+
+/// Feeds QEMU.
+pub struct Feeder {
+    pages: Option<Pages>,
+    /// The digest, where pages do not travel by themselves.
+    plain: blake3::Hasher,
+}
+
+/// What page by page takes.
+struct Pages {
+    local: LocalPages,
+    restorer: Restorer,
+    unpacker: Unpacker,
+    later: Vec<(PageHash, Box<[u8; PAGE]>)>,
+}
+
+impl Feeder {
+    /// A feeder; without `local` it takes no pages by themselves.
+    pub fn new(local: Option<LocalPages>) -> io::Result<Self> {
+        let pages = match local {
+            Some(local) => Some(Pages {
+                restorer: Restorer::new(local.key().clone()),
+                unpacker: Unpacker::new()?,
+                later: Vec::new(),
+                local,
+            }),
+            None => None,
+        };
+        Ok(Self {
+            pages,
+            plain: blake3::Hasher::new(),
+        })
+    }
+
+    /// Passes the stream to QEMU until the tail has come and is verified and handed over.
+    pub async fn feed(
+        &mut self,
+        frames: &mut FrameReader<Connection>,
+        qemu: &mut unix::OwnedWriteHalf,
+        counters: &Counters,
+    ) -> Result<(), DestinationError> {
+        loop {
+            let (kind, payload) = frames.next().await?;
+            counters.took(payload.len());
+            match (kind, &mut self.pages) {
+                (Kind::Query, Some(pages)) => {
+                    let have = pages.look_for(payload)?;
+                    let network = frames.get_mut();
+                    write_frame(network, Kind::Have, [&have, &[], &[]])
+                        .await
+                        .map_err(FrameError::from)?;
+                    network.flush().await.map_err(FrameError::from)?;
+                }
+                (Kind::Batch, Some(pages)) => pages.take(payload, qemu, counters).await?,
+                (Kind::Data, _) => {
+                    self.digest().update(payload);
+                    give(qemu, payload, counters).await?;
+                }
+                (Kind::Final, _) => {
+                    let (digest, tail) = decode_final(payload).map_err(FrameError::from)?;
+                    if self.digest().update(tail).finalize() != digest {
+                        return Err(DestinationError::Digest);
+                    }
+                    return give(qemu, tail, counters).await;
+                }
+                (other, _) => return Err(FrameError::OutOfTurn(other).into()),
+            }
+        }
+    }
+
+    fn digest(&mut self) -> &mut blake3::Hasher {
+        match &mut self.pages {
+            Some(pages) => pages.restorer.digest(),
+            None => &mut self.plain,
+        }
+    }
+
+    /// Remembers the pages that came in the blackout.
+    pub fn remember_the_rest(&mut self) {
+        if let Some(pages) = &mut self.pages {
+            let later = pages.later.iter().map(|(hash, page)| (*hash, &**page));
+            pages.local.remember(later);
+        }
+    }
+}
+
+impl Pages {
+    /// Looks for the pages of a Query, and keeps what is found until the Batch comes. Gives the Have.
+    fn look_for(&mut self, query: &[u8]) -> Result<Vec<u8>, DestinationError> {
+        let (hashes, []) = query.as_chunks::<HASH>() else {
+            return Err(RestoreError::Unasked.into());
+        };
+        if self.restorer.waiting() == MAX_WAITING {
+            return Err(FrameError::OutOfTurn(Kind::Query).into());
+        }
+        let mut answered = self.restorer.blank();
+        let mut origins: Vec<Option<Origin>> = Vec::with_capacity(hashes.len());
+        let mut page = [0; PAGE];
+        for hash in hashes {
+            let hash = PageHash(*hash);
+            let origin = self.local.find(hash, &mut page);
+            if origin.is_some() {
+                answered.contents.push(page);
+            }
+            answered.found.push(origin.map(|_| hash));
+            origins.push(origin);
+        }
+        self.restorer.answered(answered);
+        Ok(Origin::encode(&origins))
+    }
+
+    async fn take(
+        &mut self,
+        payload: &[u8],
+        qemu: &mut unix::OwnedWriteHalf,
+        counters: &Counters,
+    ) -> Result<(), DestinationError> {
+        let Some((flags, rest)) = payload.split_first() else {
+            return Err(RestoreError::Packing.into());
+        };
+        let body = self.unpacker.unpack(*flags, rest)?;
+        let piece = self.restorer.restore(*flags, body)?;
+        let mut slices = piece.slices();
+        counters.gave(slices.iter().map(|slice| slice.len()).sum());
+        write_slices(qemu, &mut slices)
+            .await
+            .map_err(DestinationError::Qemu)?;
+        if piece.asked() {
+            self.local.remember(piece.received());
+        } else {
+            let room = REMEMBERED_LATER - self.later.len();
+            let pages = piece.received().take(room);
+            self.later
+                .extend(pages.map(|(hash, page)| (hash, Box::new(*page))));
+        }
+        Ok(())
+    }
+}
+
+async fn give(
+    qemu: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    counters: &Counters,
+) -> Result<(), DestinationError> {
+    qemu.write_all(bytes)
+        .await
+        .map_err(DestinationError::Qemu)?;
+    counters.gave(bytes.len());
+    Ok(())
+}

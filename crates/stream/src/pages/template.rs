@@ -1,0 +1,344 @@
+//! The pages of a template's image: which 4 KiB of the file have which hash, so that a destination reads them from the
+//! datastore. The index is made once for a template and never trusted.
+//!
+//! ```text
+//! magic 16 | key's fingerprint 16 | image's length u64 | count u64 | entries, sorted by hash
+//!   entry = hash 16 | block u32                block = offset in the image file / 4096; integers little-endian
+//! ```
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
+    process::Command,
+};
+
+use serde::Deserialize;
+
+use super::{PAGE, PageHash, PageKey};
+
+const MAGIC: &[u8; 16] = b"GODWIT blocks 1\0";
+const HEADER: usize = 48;
+const ENTRY: usize = 20;
+/// The largest index that is read: 13 GiB of different blocks.
+const LARGEST: u64 = 64 << 20;
+/// How much of the image is read at once.
+const PIECE: u64 = 1 << 20;
+
+/// An index that cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// A file cannot be read or written.
+    #[error("cannot use {path}; check the file and its datastore")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The index belongs to another image or key, or is none.
+    #[error(
+        "{0} is not the index of this image under the farm's key; remove it, and it is made anew"
+    )]
+    Foreign(String),
+    /// The image's extents cannot be found out.
+    #[error("{tool} does not say where the image's data lies: {reason}")]
+    Map {
+        /// The program.
+        tool: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The image has more different blocks than an index may.
+    #[error("the image has too many different blocks for an index; its clones' pages are sent")]
+    TooLarge,
+}
+
+/// Which pages a template's image has.
+#[derive(Debug)]
+pub struct TemplateIndex {
+    image: File,
+    key: PageKey,
+    entries: Vec<[u8; ENTRY]>,
+}
+
+/// A part of the image, as `qemu-img map --output=json` tells it.
+#[derive(Debug, Deserialize)]
+struct Extent {
+    start: u64,
+    length: u64,
+    data: bool,
+    #[serde(default)]
+    compressed: bool,
+    /// Where it lies in the file; absent where that has no meaning.
+    offset: Option<u64>,
+}
+
+impl TemplateIndex {
+    /// Indexes an image with `tool` (qemu-img), into the file `to`: whole or not at all.
+    pub fn build(tool: &Path, image: &Path, key: &PageKey, to: &Path) -> Result<(), IndexError> {
+        let file = File::open(image).map_err(failed(image))?;
+        let length = file.metadata().map_err(failed(image))?.len();
+        let mut entries = Vec::new();
+        for extent in extents(tool, image)? {
+            for (from, to) in blocks(&extent, length) {
+                hash_blocks(&file, from, to, key, &mut entries).map_err(failed(image))?;
+            }
+        }
+        entries.sort_unstable();
+        entries.dedup_by_key(|entry| hash_of(entry));
+        if (HEADER + entries.len() * ENTRY) as u64 > LARGEST {
+            return Err(IndexError::TooLarge);
+        }
+        let mut bytes = header(key, length).to_vec();
+        bytes.extend((entries.len() as u64).to_le_bytes());
+        bytes.extend(entries.as_flattened());
+        let temp = to.with_extension(format!("new-{}", std::process::id()));
+        let made = std::fs::write(&temp, &bytes).and_then(|()| std::fs::rename(&temp, to));
+        if made.is_err() {
+            let _ = std::fs::remove_file(&temp);
+        }
+        made.map_err(failed(to))
+    }
+
+    /// Opens an index and its image.
+    pub fn open(index: &Path, image: &Path, key: &PageKey) -> Result<Self, IndexError> {
+        let file = File::open(index).map_err(failed(index))?;
+        let length = file.metadata().map_err(failed(index))?.len();
+        let foreign = || IndexError::Foreign(index.display().to_string());
+        if length > LARGEST {
+            return Err(foreign());
+        }
+        let mut bytes = Vec::with_capacity(length as usize);
+        file.take(LARGEST)
+            .read_to_end(&mut bytes)
+            .map_err(failed(index))?;
+        let image_file = File::open(image).map_err(failed(image))?;
+        let image_length = image_file.metadata().map_err(failed(image))?.size();
+        let entries = bytes
+            .strip_prefix(&header(key, image_length))
+            .and_then(<[u8]>::split_first_chunk)
+            .map(|(count, rest)| (u64::from_le_bytes(*count), rest.as_chunks()));
+        match entries {
+            Some((count, (entries, []))) if count == entries.len() as u64 => Ok(Self {
+                image: image_file,
+                key: key.clone(),
+                entries: entries.to_vec(),
+            }),
+            _ => Err(foreign()),
+        }
+    }
+
+    /// Whether the index names this page; the image may have changed.
+    #[must_use]
+    pub fn contains(&self, hash: PageHash) -> bool {
+        self.block(hash).is_some()
+    }
+
+    /// Reads a page from the image, if it is there and its hash proves it.
+    pub fn get(&self, hash: PageHash, page: &mut [u8; PAGE]) -> bool {
+        self.block(hash).is_some_and(|block| {
+            let at = u64::from(block) * PAGE as u64;
+            self.image.read_exact_at(page, at).is_ok() && self.key.hash(page) == hash
+        })
+    }
+
+    fn block(&self, hash: PageHash) -> Option<u32> {
+        let found = self.entries.binary_search_by_key(&hash, hash_of).ok()?;
+        let (_, block) = self.entries[found].split_last_chunk()?;
+        Some(u32::from_le_bytes(*block))
+    }
+}
+
+fn hash_of(entry: &[u8; ENTRY]) -> PageHash {
+    let (hash, _) = entry
+        .split_first_chunk()
+        .expect("an entry is longer than a hash");
+    PageHash(*hash)
+}
+
+fn header(key: &PageKey, image_length: u64) -> [u8; HEADER - 8] {
+    let mut header = [0; HEADER - 8];
+    header[..16].copy_from_slice(MAGIC);
+    header[16..32].copy_from_slice(&key.fingerprint());
+    header[32..].copy_from_slice(&image_length.to_le_bytes());
+    header
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> IndexError + use<'_> {
+    |source| IndexError::File {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+fn extents(tool: &Path, image: &Path) -> Result<Vec<Extent>, IndexError> {
+    let unknown = |reason: String| IndexError::Map {
+        tool: tool.display().to_string(),
+        reason,
+    };
+    let output = Command::new(tool)
+        .args(["map", "--output=json"])
+        .arg(image)
+        .output()
+        .map_err(|error| unknown(error.to_string()))?;
+    if !output.status.success() {
+        return Err(unknown(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| unknown(error.to_string()))
+}
+
+/// The parts of the file that hold whole blocks of an extent, each at most [`PIECE`] long.
+fn blocks(extent: &Extent, file_length: u64) -> impl Iterator<Item = (u64, u64)> + use<> {
+    let page = PAGE as u64;
+    let range = extent
+        .offset
+        .filter(|offset| extent.data && !extent.compressed && offset % page == extent.start % page)
+        .map(|offset| {
+            let end = offset.saturating_add(extent.length).min(file_length);
+            (offset.next_multiple_of(page), end - end % page)
+        })
+        .unwrap_or_default();
+    (range.0..range.1)
+        .step_by(PIECE as usize)
+        .map(move |from| (from, range.1.min(from + PIECE)))
+}
+
+/// Adds an entry for each block that is not all zeros.
+fn hash_blocks(
+    file: &File,
+    from: u64,
+    to: u64,
+    key: &PageKey,
+    entries: &mut Vec<[u8; ENTRY]>,
+) -> io::Result<()> {
+    let mut piece = vec![0; (to - from) as usize];
+    file.read_exact_at(&mut piece, from)?;
+    let (blocks, _) = piece.as_chunks::<PAGE>();
+    for (at, block) in blocks.iter().enumerate() {
+        let number = u32::try_from(from / PAGE as u64 + at as u64);
+        if let (Ok(number), true) = (number, block != &[0; PAGE]) {
+            let mut entry = [0; ENTRY];
+            entry[..16].copy_from_slice(&key.hash(block).0);
+            entry[16..].copy_from_slice(&number.to_le_bytes());
+            entries.push(entry);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> PageKey {
+        "5e".repeat(32).parse().unwrap()
+    }
+
+    fn qemu_img(args: &[&str]) {
+        let status = Command::new("qemu-img").args(args).arg("-q").status();
+        assert!(status.unwrap().success(), "qemu-img {args:?}");
+    }
+
+    /// An image in this form whose blocks 16 to 79 differ and are the only ones.
+    fn image(dir: &Path, format: &str, more: &[&str]) -> std::path::PathBuf {
+        let raw = dir.join("raw");
+        let mut data = vec![0; 4 << 20];
+        for block in 16..80_usize {
+            data[block * PAGE..][..PAGE].copy_from_slice(&page(block as u64));
+        }
+        std::fs::write(&raw, data).unwrap();
+        let image = dir.join(format!("image.{format}"));
+        let (raw, path) = (raw.to_str().unwrap(), image.to_str().unwrap());
+        qemu_img(&[&["convert", "-f", "raw", "-O", format], more, &[raw, path]].concat());
+        image
+    }
+
+    fn page(block: u64) -> [u8; PAGE] {
+        std::array::from_fn(|at| (at as u64 * 31 + block * 7 + 1) as u8)
+    }
+
+    fn found(index: &TemplateIndex) -> usize {
+        let mut out = [0; PAGE];
+        (0..100)
+            .filter(|block| {
+                let found = index.get(key().hash(&page(*block)), &mut out);
+                assert!(!found || out == page(*block));
+                found
+            })
+            .count()
+    }
+
+    #[test]
+    fn blocks_of_images_are_found() {
+        for (format, more) in [("qcow2", &[][..]), ("raw", &[])] {
+            let dir = tempfile::tempdir().unwrap();
+            let (image, index) = (image(dir.path(), format, more), dir.path().join("pages"));
+            TemplateIndex::build(Path::new("qemu-img"), &image, &key(), &index).unwrap();
+            let opened = TemplateIndex::open(&index, &image, &key()).unwrap();
+            assert_eq!(found(&opened), 64, "{format}");
+            assert!(opened.contains(key().hash(&page(20))));
+            assert!(!opened.contains(key().hash(&page(80))));
+            assert!(!opened.contains(key().hash(&[0; PAGE])));
+
+            // An image that was changed after all.
+            let file = File::options().write(true).open(&image).unwrap();
+            let at = u64::from(opened.block(key().hash(&page(20))).unwrap()) * PAGE as u64;
+            file.write_all_at(b"changed", at).unwrap();
+            assert_eq!(found(&opened), 63);
+        }
+    }
+
+    #[test]
+    fn compressed_clusters_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = image(dir.path(), "qcow2", &["-c"]);
+        let index = dir.path().join("pages");
+        TemplateIndex::build(Path::new("qemu-img"), &image, &key(), &index).unwrap();
+        assert_eq!(
+            found(&TemplateIndex::open(&index, &image, &key()).unwrap()),
+            0
+        );
+    }
+
+    #[test]
+    fn what_is_not_the_index_of_this_image_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = image(dir.path(), "qcow2", &[]);
+        let index = dir.path().join("pages");
+        TemplateIndex::build(Path::new("qemu-img"), &image, &key(), &index).unwrap();
+        let other = "a1".repeat(32).parse().unwrap();
+        let refused = |index: &Path, key: &PageKey| {
+            let opened = TemplateIndex::open(index, &image, key);
+            assert!(matches!(opened, Err(IndexError::Foreign(_))), "{opened:?}");
+        };
+        refused(&index, &other);
+        let good = std::fs::read(&index).unwrap();
+        let garbage = [
+            &good[..good.len() - 1],
+            &good[..30],
+            &[],
+            &[good.clone(), vec![0; 20]].concat(),
+        ];
+        for garbage in garbage {
+            std::fs::write(&index, garbage).unwrap();
+            refused(&index, &key());
+        }
+        let none = dir.path().join("none");
+        assert!(matches!(
+            TemplateIndex::open(&none, &image, &key()),
+            Err(IndexError::File { .. })
+        ));
+        assert!(matches!(
+            TemplateIndex::build(Path::new("qemu-img"), &none, &key(), &index),
+            Err(IndexError::File { .. })
+        ));
+        assert!(matches!(
+            TemplateIndex::build(Path::new("/no/tool"), &image, &key(), &index),
+            Err(IndexError::Map { .. })
+        ));
+    }
+}
