@@ -58,7 +58,12 @@ impl Drop for Process {
 ///
 /// # Errors
 /// The lab is not up, or the program cannot be started.
-pub fn spawn(lab: &Lab, side: Side, mut command: Command, log: &Path) -> Result<Process, BenchError> {
+pub fn spawn(
+    lab: &Lab,
+    side: Side,
+    mut command: Command,
+    log: &Path,
+) -> Result<Process, BenchError> {
     let blade = lab.blade(side);
     let place = Place::find(lab.dir(), blade)?;
     let output = File::create(log).map_err(BenchError::file("write", log))?;
@@ -97,7 +102,9 @@ impl Place {
         let mut cores = CpuSet::new();
         for core in &blade.cores {
             let set = cores.set(*core);
-            set.map_err(|error| BenchError::failed(format!("using core {core}"), error.to_string()))?;
+            set.map_err(|error| {
+                BenchError::failed(format!("using core {core}"), error.to_string())
+            })?;
         }
         Ok(Self {
             namespaces: [open("net")?, open("mnt")?],

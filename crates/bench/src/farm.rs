@@ -11,7 +11,6 @@ use godwit_model::task::{Task, TaskState};
 use godwit_model::units::MonoNs;
 use godwit_net::clock::now;
 use godwit_qemu::usage::ProcessUsage;
-use serde_json::Value;
 
 use crate::error::BenchError;
 use crate::lab::Lab;
@@ -21,8 +20,6 @@ use crate::plan::Side;
 
 /// A manager that is being restarted is waited for this long.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Where a receipt may say where the bytes went, and what the datastore gave. Absent in older ones.
-const KINDS: [&str; 3] = ["kinds", "content", "pages"];
 
 /// A VM of the farm.
 #[derive(Debug)]
@@ -87,10 +84,37 @@ impl<'a> FarmVm<'a> {
         let id: Option<MigrationId> = task.result.as_deref().and_then(|id| id.parse().ok());
         let id = id.ok_or_else(|| BenchError::failed(&what, "its task names no migration"))?;
         let found = self.lab.client.migration(id).await;
-        let receipt = found.map_err(BenchError::call("asking for the receipt"))?.receipt;
+        let receipt = found
+            .map_err(BenchError::call("asking for the receipt"))?
+            .receipt;
         let receipt = receipt.ok_or_else(|| BenchError::failed(&what, "there is no receipt"))?;
         Ok(facts(began, &receipt, agents))
     }
+}
+
+/// Empties the page stores of both hosts.
+///
+/// # Errors
+/// A host refuses.
+pub async fn empty_stores(lab: &Lab) -> Result<(), BenchError> {
+    for side in [Side::A, Side::B] {
+        let emptied = lab.client.empty_host_pages(&host(lab, side)?).await;
+        emptied.map_err(BenchError::call("emptying a page store"))?;
+    }
+    Ok(())
+}
+
+/// Whether both hosts have a page store that can be emptied.
+pub async fn has_stores(lab: &Lab) -> bool {
+    for side in [Side::A, Side::B] {
+        let Ok(host) = host(lab, side) else {
+            return false;
+        };
+        if lab.client.host_pages(&host).await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 /// Takes VMs of these names away, also those that an earlier bench left.
@@ -122,7 +146,9 @@ async fn done(lab: &Lab, task: Task, what: &str) -> Result<Task, BenchError> {
     if task.state == TaskState::Succeeded {
         return Ok(task);
     }
-    let reason = task.error.unwrap_or_else(|| format!("its task was {}", task.state));
+    let reason = task
+        .error
+        .unwrap_or_else(|| format!("its task was {}", task.state));
     Err(BenchError::failed(what, reason))
 }
 
@@ -136,15 +162,12 @@ fn host(lab: &Lab, side: Side) -> Result<HostId, BenchError> {
 fn facts(began: MonoNs, receipt: &Receipt, agents: Duration) -> Facts {
     let blackout = receipt.blackout.map_or(0.0, |blackout| blackout.ms);
     let resumed = receipt.ended_mono;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // milliseconds, never negative
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    // milliseconds, never negative
     let ago = |ms: f64| MonoNs(resumed.0.saturating_sub((ms * 1e6) as u64));
     let cpu = |cost: CpuCost| cost.relay_seconds + cost.qemu_seconds;
-    let whole = serde_json::to_value(receipt).unwrap_or_default();
-    let kinds = KINDS.iter().find_map(|key| whole.get(key)).cloned();
-    let datastore = |value: &Value| {
-        let named = value.get("datastore_bytes").or_else(|| value.get("template_bytes"));
-        named.and_then(Value::as_u64)
-    };
+    let kinds = receipt.pages.kinds();
+    let kinds = kinds.map(|(name, bytes)| (name.to_owned(), bytes.0));
     Facts {
         began,
         sending: Some(ago(receipt.phases.precopy_ms + blackout)),
@@ -155,9 +178,9 @@ fn facts(began: MonoNs, receipt: &Receipt, agents: Duration) -> Facts {
         cpu_seconds: cpu(receipt.source_cpu) + cpu(receipt.destination_cpu),
         agents_cpu_seconds: Some(agents.as_secs_f64()),
         stream_bytes: Some(receipt.stream_bytes.0),
-        datastore_bytes: datastore(&whole).or_else(|| kinds.as_ref().and_then(datastore)),
+        datastore_bytes: Some(receipt.pages.template.0),
         rounds: Some(receipt.rounds),
-        kinds,
+        kinds: Some(kinds.into_iter().collect()),
     }
 }
 
@@ -166,7 +189,8 @@ struct Daemons(Vec<(u32, Duration)>);
 
 impl Daemons {
     fn of(lab: &Lab) -> Self {
-        let inits = [Side::A, Side::B].map(|side| processes::find(lab.dir(), &lab.blade(side).name));
+        let inits =
+            [Side::A, Side::B].map(|side| processes::find(lab.dir(), &lab.blade(side).name));
         let members = inits.iter().flatten().flat_map(processes::members);
         let ours = members.filter(|member| member.command.starts_with("godwit"));
         let looked = ours.filter_map(|member| {

@@ -66,9 +66,9 @@ impl Lab {
             .await
             .map_err(BenchError::call("listing the hosts"))?;
         for blade in [a, b] {
-            let is_up = hosts.iter().any(|host| {
-                host.id.as_str() == blade.name && host.connection == Connection::Up
-            });
+            let is_up = hosts
+                .iter()
+                .any(|host| host.id.as_str() == blade.name && host.connection == Connection::Up);
             if !is_up {
                 return Err(BenchError::Setup(format!("{} is not up", blade.name)));
             }

@@ -7,13 +7,13 @@
 //!   everything else      control window's rate                that touches STOP…RESUME
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use godwit_model::units::MonoNs;
 use godwit_net::clock::{now, plus};
 use godwit_net::echo::{self, Prober};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::error::BenchError;
 use crate::lab::{Card, Lab};
@@ -58,8 +58,8 @@ pub struct Facts {
     pub datastore_bytes: Option<u64>,
     /// Passes over the memory.
     pub rounds: Option<u64>,
-    /// Where the bytes went, as the receipt says it.
-    pub kinds: Option<Value>,
+    /// How the pages travelled, in bytes of memory by kind.
+    pub kinds: Option<BTreeMap<String, u64>>,
 }
 
 /// One move, measured.
@@ -113,7 +113,7 @@ pub struct Sample {
     pub orders_kept: u64,
     /// See [`Facts::kinds`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kinds: Option<Value>,
+    pub kinds: Option<BTreeMap<String, u64>>,
 }
 
 /// What is known of a move beforehand.
@@ -170,7 +170,10 @@ impl<'a> Meter<'a> {
         let seconds = at.millis_since(since) / 1e3;
         let rate = |a: u64, b: u64| b.saturating_sub(a) as f64 / seconds;
         Ok(Begun {
-            rate: (rate(first.sent, before.sent), rate(first.received, before.received)),
+            rate: (
+                rate(first.sent, before.sent),
+                rate(first.received, before.received),
+            ),
             before,
             at,
         })
@@ -193,7 +196,8 @@ impl<'a> Meter<'a> {
         let blackout = self.blackout(vm, &facts);
         self.prober.watch_closely(vm.address, false);
         let seconds = ended.millis_since(begun.at) / 1e3;
-        let net = |a: u64, b: u64, rate: f64| (b.saturating_sub(a) as f64 - rate * seconds).max(0.0);
+        let net =
+            |a: u64, b: u64, rate: f64| (b.saturating_sub(a) as f64 - rate * seconds).max(0.0);
         let since = |moment: MonoNs| facts.resumed.millis_since(moment) / 1e3;
         Ok(Sample {
             engine: intent.engine,

@@ -18,7 +18,6 @@ pub struct Options {
     /// What keeps the VMs busy.
     pub loads: Vec<Load>,
 
-    
     /// Moves of each kind on the shaped link.
     pub runs: usize,
     /// Moves of each kind on the unshaped link.
@@ -31,8 +30,6 @@ pub struct Options {
     pub orders_per_minute: f64,
     /// Pages of 4 KiB that the writer changes each second.
     pub dirty_pages_per_second: u32,
-    /// A shell command that empties the hosts' page stores. Without it only the very first visit is a first one.
-    pub empty_stores: Option<String>,
     /// Seed of the orders.
     pub seed: u64,
     /// Last byte of the first VM's address; each VM of the bench gets one of its own.
@@ -57,7 +54,6 @@ impl Options {
             long_return: true,
             orders_per_minute: 50.0,
             dirty_pages_per_second: 1000,
-            empty_stores: None,
             seed: 1,
             first_address: 101,
             ready_within: Duration::from_secs(300),

@@ -65,7 +65,10 @@ mod tests {
         let all = capabilities(engine, incoming);
         let list = all["capabilities"].as_array().unwrap().clone();
         let named = |one: &Value| one["capability"].as_str().unwrap().to_owned();
-        list.iter().filter(|one| one["state"] == true).map(named).collect()
+        list.iter()
+            .filter(|one| one["state"] == true)
+            .map(named)
+            .collect()
     }
 
     #[test]
@@ -80,7 +83,10 @@ mod tests {
     fn what_one_engine_switches_on_the_next_switches_off() {
         let special = |engine| {
             let names = on(engine, false);
-            names.into_iter().filter(|name| name == "multifd" || name == "xbzrle").collect::<Vec<_>>()
+            names
+                .into_iter()
+                .filter(|name| name == "multifd" || name == "xbzrle")
+                .collect::<Vec<_>>()
         };
         assert_eq!(special(Engine::MultifdZstd), ["multifd"]);
         assert_eq!(special(Engine::Xbzrle), ["xbzrle"]);
@@ -91,7 +97,10 @@ mod tests {
     fn tuned_engines_have_one_limit_and_the_default_its_own() {
         for engine in [Engine::Plain, Engine::MultifdZstd, Engine::Xbzrle] {
             let all = parameters(engine, 512 << 20);
-            assert_eq!((&all["downtime-limit"], &all["max-bandwidth"]), (&json!(30), &json!(0)));
+            assert_eq!(
+                (&all["downtime-limit"], &all["max-bandwidth"]),
+                (&json!(30), &json!(0))
+            );
         }
         assert_eq!(parameters(Engine::PlainDefault, 0)["downtime-limit"], 300);
     }

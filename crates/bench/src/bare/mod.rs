@@ -88,7 +88,8 @@ pub struct BareVm<'a> {
     /// Where it is.
     pub side: Side,
     qemu: Qemu,
-    files: Files<'a>,
+    /// Taken away after the process.
+    _files: Files<'a>,
     /// Moves so far: each has a folder and a port of its own.
     moves: u16,
 }
@@ -98,7 +99,11 @@ impl<'a> BareVm<'a> {
     ///
     /// # Errors
     /// Its files cannot be made, or QEMU does not start.
-    pub async fn boot(lab: &'a Lab, host: &'a Host, identity: Identity) -> Result<Self, BenchError> {
+    pub async fn boot(
+        lab: &'a Lab,
+        host: &'a Host,
+        identity: Identity,
+    ) -> Result<Self, BenchError> {
         let id = Uuid::new_v4();
         let [a, b, c, ..] = *id.as_bytes();
         let mac = format!("52:54:00:{a:02x}:{b:02x}:{c:02x}");
@@ -123,7 +128,7 @@ impl<'a> BareVm<'a> {
             mac,
             side: Side::A,
             qemu,
-            files,
+            _files: files,
             moves: 0,
         })
     }
@@ -216,7 +221,12 @@ struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    async fn make(lab: &'a Lab, id: Uuid, identity: &Identity, mac: &str) -> Result<Self, BenchError> {
+    async fn make(
+        lab: &'a Lab,
+        id: Uuid,
+        identity: &Identity,
+        mac: &str,
+    ) -> Result<Self, BenchError> {
         let files = Self { lab, id };
         let dir = lab.on_machine(&home(id));
         fs::create_dir_all(&dir).map_err(BenchError::file("make the folder", &dir))?;
@@ -236,7 +246,9 @@ impl<'a> Files<'a> {
         let words = |path: PathBuf| path.display().to_string();
         let overlay = lab.in_blade(&disk_path(id));
         // In the blade, since the path of the template inside the overlay is the blade's.
-        let argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"];
+        let argv = [
+            "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b",
+        ];
         let mut argv = argv.map(str::to_owned).to_vec();
         argv.extend([words(lab.template_disk()), words(overlay)]);
         lab.run_in(Side::A, argv).await?;

@@ -83,12 +83,22 @@ impl BareVm<'_> {
     }
 }
 
-async fn listen(monitor: &Monitor, engine: Engine, memory: u64, uri: &str) -> Result<(), BenchError> {
+async fn listen(
+    monitor: &Monitor,
+    engine: Engine,
+    memory: u64,
+    uri: &str,
+) -> Result<(), BenchError> {
     set_up(monitor, engine, memory, true).await?;
     command(monitor, "migrate-incoming", json!({"uri": uri})).await
 }
 
-async fn set_up(monitor: &Monitor, engine: Engine, memory: u64, incoming: bool) -> Result<(), BenchError> {
+async fn set_up(
+    monitor: &Monitor,
+    engine: Engine,
+    memory: u64,
+    incoming: bool,
+) -> Result<(), BenchError> {
     let capabilities = engine::capabilities(engine, incoming);
     command(monitor, "migrate-set-capabilities", capabilities).await?;
     let parameters = engine::parameters(engine, memory);
@@ -115,7 +125,9 @@ async fn arrival(
         let event = match event {
             Ok(event) => event,
             Err(RecvError::Lagged(_)) => continue,
-            Err(RecvError::Closed) => return Err(BenchError::failed("the migration", "a QEMU ended")),
+            Err(RecvError::Closed) => {
+                return Err(BenchError::failed("the migration", "a QEMU ended"));
+            }
         };
         match event.kind() {
             EventKind::Stop if at_source => stopped = Some(event),
@@ -166,7 +178,9 @@ fn between_ms(earlier: &Event, later: &Event) -> f64 {
 /// When an event happened, on the monotonic clock.
 fn moment(event: &Event) -> MonoNs {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-    let age = wall.zip(event.qemu_time).map(|(wall, made)| wall.saturating_sub(made));
+    let age = wall
+        .zip(event.qemu_time)
+        .map(|(wall, made)| wall.saturating_sub(made));
     let age = age.and_then(|age| u64::try_from(age.as_nanos()).ok());
     let made = age.map(|age| MonoNs(now().0.saturating_sub(age)));
     // A clock that was set meanwhile would put it elsewhere.

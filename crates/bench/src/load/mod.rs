@@ -95,7 +95,10 @@ impl Busy {
                 answered: order.outcome.is_answered(),
                 vm: order.target,
             };
-            orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+            orders
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(order);
         };
         Ok(driver::start(targets, config, Arc::new(sink)))
     }
@@ -125,7 +128,9 @@ pub fn count(sample: &mut Sample, orders: &[Order]) {
     let (from, until) = (sample.window.0, sample.window.1 + in_time);
     let due = |order: &&Order| order.vm == sample.vm && (from..until).contains(&order.due);
     let offered: Vec<&Order> = orders.iter().filter(due).collect();
-    let kept = offered.iter().filter(|order| order.answered && order.latency <= IN_TIME);
+    let kept = offered
+        .iter()
+        .filter(|order| order.answered && order.latency <= IN_TIME);
     sample.orders_kept = kept.count() as u64;
     sample.orders_offered = offered.len() as u64;
 }
@@ -141,7 +146,9 @@ pub async fn ready(vm: &Identity, within: Duration, stop: &Stop) -> Result<Store
         let attempt = tokio::time::timeout(ATTEMPT, inspect(&config));
         let last = match stop.or(attempt).await? {
             Ok(Ok(store)) => return Ok(store),
-            Ok(Err(error @ (LoadError::NoStore | LoadError::Format { .. }))) => return Err(error.into()),
+            Ok(Err(error @ (LoadError::NoStore | LoadError::Format { .. }))) => {
+                return Err(error.into());
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("{} is silent", vm.address),
         };

@@ -108,10 +108,7 @@ mod tests {
     #[test]
     fn only_who_comes_to_a_host_without_clones_is_first() {
         let mut history = two();
-        assert_eq!(
-            history.visit(G, (0, 0), Side::B, at(0)),
-            Some(Visit::First)
-        );
+        assert_eq!(history.visit(G, (0, 0), Side::B, at(0)), Some(Visit::First));
         history.moved(G, (0, 0), Side::B, at(0));
         assert_eq!(
             history.visit(G, (0, 1), Side::B, at(9)),
@@ -124,10 +121,7 @@ mod tests {
             Some(Visit::Sibling)
         );
         history.removed((0, 0));
-        assert_eq!(
-            history.visit(G, (0, 1), Side::B, at(9)),
-            Some(Visit::First)
-        );
+        assert_eq!(history.visit(G, (0, 1), Side::B, at(9)), Some(Visit::First));
     }
 
     #[test]
@@ -172,9 +166,6 @@ mod tests {
             history.visit(Engine::Plain, (0, 1), Side::A, at(2)),
             Some(Visit::First)
         );
-        assert_eq!(
-            history.visit(G, (0, 0), Side::B, at(3)),
-            Some(Visit::First)
-        );
+        assert_eq!(history.visit(G, (0, 0), Side::B, at(3)), Some(Visit::First));
     }
 }

@@ -204,7 +204,7 @@ mod tests {
         Wishes {
             engines: options.engines.clone(),
             loads: options.loads.clone(),
-            links: options.links.clone(),
+            links: vec![Link::Shaped, Link::Unshaped],
             runs: options.runs,
             unshaped_runs: options.unshaped_runs,
             warm_up: options.warm_up,
@@ -258,7 +258,11 @@ mod tests {
 
     #[test]
     fn the_quick_form_takes_about_five_minutes() {
-        let plan = plan(&wishes(&Options::quick(PathBuf::new()), true));
+        let wishes = Wishes {
+            links: vec![Link::Shaped],
+            ..wishes(&Options::quick(PathBuf::new()), true)
+        };
+        let plan = plan(&wishes);
         let took = plan.expected().1;
         assert!(took < Duration::from_secs(6 * 60), "{took:?}");
         let firsts = |engine| {
@@ -278,8 +282,7 @@ mod tests {
         let plan = full(false);
         let all = plan.expected().0;
         let of = |visit| {
-            let godwit =
-                |one: &&Expected| one.engine == Engine::Godwit && one.visit == Some(visit);
+            let godwit = |one: &&Expected| one.engine == Engine::Godwit && one.visit == Some(visit);
             all.iter().filter(godwit).count()
         };
         assert_eq!(of(Visit::First), 1);
@@ -318,7 +321,11 @@ mod tests {
             engines: vec![Engine::Plain],
             ..Options::quick(PathBuf::new())
         };
-        let plan = plan(&wishes(&options, true));
+        let wishes = Wishes {
+            links: vec![Link::Shaped],
+            ..wishes(&options, true)
+        };
+        let plan = plan(&wishes);
         assert_eq!(plan.stages.len(), 1);
         assert_eq!(plan.stages[0].steps.len(), 2);
     }
