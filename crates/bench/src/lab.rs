@@ -1,5 +1,6 @@
 //! The lab as the bench uses it: two blades, a datastore, a template, and the farm's manager.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use godwit_api::farm::client::FarmClient;
@@ -12,6 +13,7 @@ use godwit_lab::network;
 use godwit_lab::plan::{Blade, SHARED_CARD};
 use godwit_model::units::Bytes;
 use godwit_net::{Netns, counters};
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::BenchError;
 use crate::plan::{Link, Side};
@@ -83,6 +85,18 @@ impl Lab {
             client,
             folder,
             description,
+        })
+    }
+
+    /// Keeps other benches off this lab until it is dropped: they would measure each other.
+    ///
+    /// # Errors
+    /// One runs.
+    pub fn lock(&self) -> Result<Flock<File>, BenchError> {
+        let path = self.dir().join("bench.lock");
+        let file = File::create(&path).map_err(BenchError::file("write", &path))?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            BenchError::Setup("another bench runs on this lab: wait for its end".into())
         })
     }
 

@@ -58,6 +58,8 @@ pub struct Facts {
     pub datastore_bytes: Option<u64>,
     /// Passes over the memory.
     pub rounds: Option<u64>,
+    /// Pages that the guest changed each second, by QEMU's last look; 0 where the move was too short for one.
+    pub dirty_pages_per_second: Option<u64>,
     /// How the pages travelled, in bytes of memory by kind.
     pub kinds: Option<BTreeMap<String, u64>>,
 }
@@ -107,6 +109,11 @@ pub struct Sample {
     pub datastore_bytes: Option<u64>,
     /// See [`Facts::rounds`].
     pub rounds: Option<u64>,
+    /// See [`Facts::dirty_pages_per_second`].
+    pub dirty_pages_per_second: Option<u64>,
+    /// How busy all cores of the machine were in the control window, in percent: much more than the load explains
+    /// tells of a neighbour that disturbed the move.
+    pub busy_before_percent: f64,
     /// Orders that fell due from the request to some seconds after RESUME.
     pub orders_offered: u64,
     /// Of these, those answered in time (see `load`).
@@ -140,6 +147,7 @@ pub struct Begun {
     before: Card,
     rate: (f64, f64),
     at: MonoNs,
+    busy_percent: f64,
 }
 
 impl<'a> Meter<'a> {
@@ -164,7 +172,7 @@ impl<'a> Meter<'a> {
     /// Interrupted, or the lab is gone.
     pub async fn begin(&self, vm: &Identity, from: Side, stop: &Stop) -> Result<Begun, BenchError> {
         self.prober.watch_closely(vm.address, true);
-        let (first, since) = (self.lab.card(from)?, now());
+        let (first, since, idle) = (self.lab.card(from)?, now(), Ticks::now());
         stop.sleep(CONTROL).await?;
         let (before, at) = (self.lab.card(from)?, now());
         let seconds = at.millis_since(since) / 1e3;
@@ -174,6 +182,7 @@ impl<'a> Meter<'a> {
                 rate(first.sent, before.sent),
                 rate(first.received, before.received),
             ),
+            busy_percent: Ticks::now().busy_percent_since(idle),
             before,
             at,
         })
@@ -220,6 +229,8 @@ impl<'a> Meter<'a> {
             stream_bytes: facts.stream_bytes,
             datastore_bytes: facts.datastore_bytes,
             rounds: facts.rounds,
+            dirty_pages_per_second: facts.dirty_pages_per_second,
+            busy_before_percent: begun.busy_percent,
             orders_offered: 0,
             orders_kept: 0,
             kinds: facts.kinds,
@@ -234,5 +245,56 @@ impl<'a> Meter<'a> {
         let from = MonoNs(facts.stopped.0.saturating_sub(near));
         let silence = target.longest_between(from, plus(facts.resumed, NEAR));
         Some(silence.map_or(0.0, |silence| silence.length().as_secs_f64() * 1e3))
+    }
+}
+
+/// What all cores of the machine did since it was started, in clock ticks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Ticks {
+    idle: u64,
+    all: u64,
+}
+
+impl Ticks {
+    fn now() -> Self {
+        Self::of(&std::fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    /// proc(5): `cpu user nice system idle iowait irq softirq steal guest …`; guest time is part of user.
+    fn of(text: &str) -> Self {
+        let line = text.lines().find_map(|line| line.strip_prefix("cpu "));
+        let figures = line.unwrap_or_default().split_whitespace();
+        let figures: Vec<u64> = figures
+            .filter_map(|figure| figure.parse().ok())
+            .take(8)
+            .collect();
+        Self {
+            idle: figures.iter().skip(3).take(2).sum(),
+            all: figures.iter().sum(),
+        }
+    }
+
+    fn busy_percent_since(self, earlier: Self) -> f64 {
+        let (idle, all) = (
+            self.idle.saturating_sub(earlier.idle),
+            self.all.saturating_sub(earlier.all),
+        );
+        if all == 0 {
+            return 0.0;
+        }
+        all.saturating_sub(idle) as f64 / all as f64 * 100.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_for_a_disk_is_not_being_busy() {
+        let earlier = Ticks::of("cpu  100 0 50 800 50 0 0 0 7 7\ncpu0 1 2 3 4\n");
+        let later = Ticks::of("cpu  130 0 70 840 60 0 0 0 9 9\n");
+        assert_eq!(later.busy_percent_since(earlier), 50.0);
+        assert_eq!(Ticks::of("").busy_percent_since(Ticks::default()), 0.0);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use godwit_dvdstore::Size;
 
-use crate::bare::{BareVm, Host};
+use crate::bare::{self, BareVm, Host};
 use crate::error::BenchError;
 use crate::farm::{self, FarmVm};
 use crate::lab::Lab;
@@ -35,7 +35,9 @@ pub async fn run(
     mut seen: impl FnMut(&Results),
 ) -> Result<Results, BenchError> {
     let lab = Lab::find(&options.lab, options.template.as_deref()).await?;
+    let _lock = lab.lock()?;
     let host = Host::find()?;
+    bare::sweep(&lab)?;
     let plan = plan(&lab, options).await;
     let (expected, takes) = plan.expected();
     say.line(format!(

@@ -36,6 +36,10 @@ use crate::plan::Side;
 const STARTS: Duration = Duration::from_secs(60);
 /// Where sockets and logs are: the same in all blades, and short, since addresses of sockets are.
 const RUN: &str = "/run/godwit-bench";
+/// Folder of the VMs' files on the datastore.
+const HOME: &str = "bench";
+/// Taps belong to this and a VM's id.
+const OWNER: &str = "bench-";
 
 /// What bare VMs are started with.
 #[derive(Debug, Clone)]
@@ -263,14 +267,27 @@ impl Drop for Files<'_> {
             let _ = tap::remove(&self.lab.netns(side), &nic(self.id));
         }
         let _ = fs::remove_dir_all(self.lab.on_machine(&home(self.id)));
-        let _ = fs::remove_dir(self.lab.on_machine("bench"));
+        let _ = fs::remove_dir(self.lab.on_machine(HOME));
         let _ = fs::remove_dir_all(run_dir(self.id));
         let _ = fs::remove_dir(RUN);
     }
 }
 
+/// Takes away what a bench that was killed has left. Its QEMUs ended with it.
+///
+/// # Errors
+/// A tap cannot be removed.
+pub fn sweep(lab: &Lab) -> Result<(), BenchError> {
+    for side in [Side::A, Side::B] {
+        tap::remove_stale(&lab.netns(side), |vm| !vm.starts_with(OWNER))?;
+    }
+    // Best effort: what is left is named by an id that nobody uses again.
+    let _ = fs::remove_dir_all(lab.on_machine(HOME));
+    Ok(())
+}
+
 fn nic(id: Uuid) -> tap::Nic {
-    tap::Nic::new(format!("bench-{id}"), 0)
+    tap::Nic::new(format!("{OWNER}{id}"), 0)
 }
 
 fn run_dir(id: Uuid) -> PathBuf {
@@ -278,7 +295,7 @@ fn run_dir(id: Uuid) -> PathBuf {
 }
 
 fn home(id: Uuid) -> String {
-    format!("bench/{id}")
+    format!("{HOME}/{id}")
 }
 
 fn disk_path(id: Uuid) -> String {
