@@ -180,7 +180,6 @@ fn facts(began: MonoNs, receipt: &Receipt, agents: Duration) -> Facts {
         stream_bytes: Some(receipt.stream_bytes.0),
         datastore_bytes: Some(receipt.pages.template.0),
         rounds: Some(receipt.rounds),
-        dirty_pages_per_second: None,
         kinds: Some(kinds.into_iter().collect()),
     }
 }

@@ -58,8 +58,6 @@ pub struct Facts {
     pub datastore_bytes: Option<u64>,
     /// Passes over the memory.
     pub rounds: Option<u64>,
-    /// Pages that the guest changed each second, by QEMU's last look; 0 where the move was too short for one.
-    pub dirty_pages_per_second: Option<u64>,
     /// How the pages travelled, in bytes of memory by kind.
     pub kinds: Option<BTreeMap<String, u64>>,
 }
@@ -109,8 +107,6 @@ pub struct Sample {
     pub datastore_bytes: Option<u64>,
     /// See [`Facts::rounds`].
     pub rounds: Option<u64>,
-    /// See [`Facts::dirty_pages_per_second`].
-    pub dirty_pages_per_second: Option<u64>,
     /// How busy all cores of the machine were in the control window, in percent: much more than the load explains
     /// tells of a neighbour that disturbed the move.
     pub busy_before_percent: f64,
@@ -229,7 +225,6 @@ impl<'a> Meter<'a> {
             stream_bytes: facts.stream_bytes,
             datastore_bytes: facts.datastore_bytes,
             rounds: facts.rounds,
-            dirty_pages_per_second: facts.dirty_pages_per_second,
             busy_before_percent: begun.busy_percent,
             orders_offered: 0,
             orders_kept: 0,

@@ -23,6 +23,8 @@ use crate::stop::Stop;
 const PREFIX: &str = "bench";
 /// How much more punctual than the VMs the instrument shall be.
 const NICE: i32 = -10;
+/// A machine that is busier than this before a move is told of.
+const BUSY_PERCENT: f64 = 60.0;
 
 /// Runs the bench. `seen` is given the results after each stage.
 ///
@@ -266,8 +268,16 @@ impl Vm<'_> {
 /// A move in one line.
 fn told(one: &Sample) -> String {
     let visit = one.visit.map_or("not counted", |visit| visit.name());
+    let disturbed = if one.busy_before_percent > BUSY_PERCENT {
+        format!(
+            " (the machine was {:.0} % busy before)",
+            one.busy_before_percent
+        )
+    } else {
+        String::new()
+    };
     format!(
-        "{} {} ({visit}): {:.1} MB, {:.2} s, STOP to RESUME {:.0} ms, echo {:.0} ms, CPU {:.2} s",
+        "{} {} ({visit}): {:.1} MB, {:.2} s, STOP to RESUME {:.0} ms, echo {:.0} ms, CPU {:.2} s{disturbed}",
         one.vm,
         one.engine.name(),
         one.bytes / 1e6,

@@ -283,6 +283,13 @@ pub fn sweep(lab: &Lab) -> Result<(), BenchError> {
     }
     // Best effort: what is left is named by an id that nobody uses again.
     let _ = fs::remove_dir_all(lab.on_machine(HOME));
+    for entry in fs::read_dir(RUN).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.split('-').next().unwrap_or_default();
+        if !Path::new("/proc").join(pid).exists() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
     Ok(())
 }
 
@@ -290,8 +297,9 @@ fn nic(id: Uuid) -> tap::Nic {
     tap::Nic::new(format!("{OWNER}{id}"), 0)
 }
 
+/// Begins with the bench's process number, which tells [`sweep`] whether anybody uses it.
 fn run_dir(id: Uuid) -> PathBuf {
-    Path::new(RUN).join(id.simple().to_string())
+    Path::new(RUN).join(format!("{}-{}", std::process::id(), id.simple()))
 }
 
 fn home(id: Uuid) -> String {

@@ -73,7 +73,6 @@ impl BareVm<'_> {
             stream_bytes: info.ram.map(|ram| ram.normal * PAGE),
             datastore_bytes: None,
             rounds: info.ram.map(|ram| ram.dirty_sync_count),
-            dirty_pages_per_second: info.ram.map(|ram| ram.dirty_pages_rate),
             kinds: None,
         })
     }

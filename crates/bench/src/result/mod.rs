@@ -202,7 +202,6 @@ pub(crate) mod testing {
             stream_bytes: Some(4_000_000_000),
             datastore_bytes: None,
             rounds: Some(3),
-            dirty_pages_per_second: None,
             busy_before_percent: 10.0,
             orders_offered: 4,
             orders_kept: 3,

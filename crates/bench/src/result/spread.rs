@@ -58,7 +58,7 @@ pub struct Row {
 type Figure = (&'static str, fn(&Sample) -> Option<f64>);
 
 /// What is summed up.
-const FIGURES: [Figure; 16] = [
+const FIGURES: [Figure; 15] = [
     ("bytes", |one| Some(one.bytes)),
     ("bytes_back", |one| Some(one.bytes_back)),
     ("background_bytes_per_second", |one| {
@@ -78,9 +78,6 @@ const FIGURES: [Figure; 16] = [
         one.datastore_bytes.map(|bytes| bytes as f64)
     }),
     ("rounds", |one| one.rounds.map(|rounds| rounds as f64)),
-    ("dirty_pages_per_second", |one| {
-        one.dirty_pages_per_second.map(|pages| pages as f64)
-    }),
     ("busy_before_percent", |one| Some(one.busy_before_percent)),
     // How much memory a core moves in a second of its time.
     ("gigabytes_per_core_second", |one| {
