@@ -24,6 +24,7 @@ struct Agent<'a> {
     migration_address: String,
     cores: &'a [usize],
     cpu_accounting: &'static str,
+    page_store: &'static str,
     cards: [Card; 2],
     switches: [Switch; 1],
     datastores: Vec<Datastore>,
@@ -74,6 +75,8 @@ pub fn agent(description: &Description, blade: &Blade) -> Result<String, LabErro
         cores: &blade.cores,
         // All blades share one kernel, whose own figures would count each blade's work for all.
         cpu_accounting: "processes",
+        // The blades share one machine's memory and disk.
+        page_store: "2G",
         cards: [
             Card {
                 name: MANAGEMENT_CARD,

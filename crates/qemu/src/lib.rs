@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod doctor;
 pub mod hardware;
 pub mod image;
+pub mod memory;
 pub mod monitor;
 pub mod qmp;
 pub mod usage;

@@ -70,6 +70,15 @@ pub struct TemplateConfig {
     pub index: PathBuf,
 }
 
+/// The memory of a guest that is being received.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemoryConfig {
+    /// QEMU's shared memory file, such as `/proc/<pid>/fd/<number>`.
+    pub file: PathBuf,
+    /// What QEMU calls it in the stream, such as `pc.ram`.
+    pub block: String,
+}
+
 /// The sending relay.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SourceConfig {
@@ -90,6 +99,8 @@ pub struct SourceConfig {
     pub priority: Option<u32>,
     /// What the link carries, in bytes per second, where it is known; else it is measured.
     pub link: Option<ByteCount>,
+    /// The share of this host's CPU that nobody uses, 0 to 1, where it is known: it decides how hard pages are packed.
+    pub idle: Option<f64>,
     /// How long connecting, with handshake and welcome, may take.
     pub connect_within: Duration,
     /// What is needed to send references in place of pages; `None` sends everything as it is.
@@ -111,6 +122,8 @@ pub struct DestinationConfig {
     pub source_host: String,
     /// The traffic class of the connection, as for `SO_PRIORITY` (0x10020 is class 1:20).
     pub priority: Option<u32>,
+    /// The guest's memory, if the relay shall write pages there itself; else it gives them to QEMU. Only with `pages`.
+    pub memory: Option<MemoryConfig>,
     /// How long to wait for the source's relay.
     pub wait: Duration,
     /// What is needed to take references in place of pages; `None` takes everything as it is.

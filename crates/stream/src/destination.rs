@@ -19,6 +19,7 @@ use crate::{
     accept::{self, Connection},
     framed::{FrameError, FrameReader, write_frame},
     local::LocalPages,
+    memory::GuestMemory,
     orders::{Orders, Stop},
     report::{Counters, Reporter, whole},
     transfer::RestoreError,
@@ -52,6 +53,9 @@ pub enum DestinationError {
     Digest,
     /// There is no memory to work with.
     #[error("cannot prepare to unpack pages")]
+    Unpacker(#[source] io::Error),
+    /// A page cannot be written into the guest's memory.
+    #[error("cannot write into the guest's memory; is the host out of memory?")]
     Memory(#[source] io::Error),
     /// QEMU takes no more.
     #[error("QEMU stopped reading its incoming stream; its log says why")]
@@ -73,7 +77,7 @@ pub async fn run(
     sockets: DestinationSockets,
     tls: Arc<ServerConfig>,
     config: &DestinationConfig,
-    local: Option<LocalPages>,
+    (local, memory): (Option<LocalPages>, Option<GuestMemory>),
     orders: &mut Orders,
     (report, counters): (&Reporter, &Counters),
     accepted: impl FnOnce() -> io::Result<()>,
@@ -96,7 +100,7 @@ pub async fn run(
 
     let (mut qemu_reading, mut qemu) = sockets.qemu.into_split();
     let mut frames = FrameReader::new(connection);
-    let mut feeder = Feeder::new(local).map_err(DestinationError::Memory)?;
+    let mut feeder = Feeder::new(local, memory).map_err(DestinationError::Unpacker)?;
     let result = tokio::select! {
         // First the feeding: QEMU closes its socket after the last byte, and that is no failure.
         biased;

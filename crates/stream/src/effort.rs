@@ -20,7 +20,7 @@ pub enum Effort {
 pub struct Conditions {
     /// What the link has been seen to deliver, in bytes per second; `None` if nothing was seen yet.
     pub link: Option<f64>,
-    /// The share of this relay's cores that nobody uses, 0 to 1; `None` if unknown.
+    /// The share of the host's CPU that nobody used before the migration, 0 to 1; `None` if unknown.
     pub idle: Option<f64>,
 }
 

@@ -19,13 +19,14 @@
 
 mod accept;
 pub mod codec;
-mod conditions;
 pub mod config;
 pub mod destination;
 pub mod effort;
 mod framed;
 pub mod handle;
+mod link;
 pub mod local;
+pub mod memory;
 pub mod orders;
 mod packing;
 pub mod pages;
@@ -38,7 +39,8 @@ pub mod transfer;
 pub mod wire;
 
 pub use config::{
-    Credentials, DestinationConfig, PagesConfig, SourceConfig, StoreConfig, TemplateConfig,
+    Credentials, DestinationConfig, MemoryConfig, PagesConfig, SourceConfig, StoreConfig,
+    TemplateConfig,
 };
 pub use handle::{DestinationRelay, Events, RelayError, SourceRelay};
 pub use report::{ByteCount, Command, Event, PageCounts, Totals};

@@ -22,6 +22,7 @@ use crate::{
     DestinationConfig, Event, PagesConfig, SourceConfig,
     destination::{self, DestinationError, DestinationSockets},
     local::LocalPages,
+    memory::GuestMemory,
     orders::Orders,
     privilege::{self, Keep, PrivilegeError},
     report::{Counters, Reporter, whole},
@@ -119,7 +120,12 @@ fn receive_all(counters: &Arc<Counters>) -> Ending {
         let qemu = sockets::connect_to_qemu(&config.socket, QEMU_LISTENS_WITHIN)?;
         let network = sockets::listen_for_relay(config.listen)?;
         let keep = config.priority.map_or(Keep::Nothing, |_| Keep::NetAdmin);
-        let (local, without) = open_pages(config.pages.as_ref());
+        let (local, mut without) = open_pages(config.pages.as_ref());
+        let memory = config.memory.as_ref().and_then(|memory| {
+            GuestMemory::open(memory)
+                .map_err(|error| without.push(whole(&error)))
+                .ok()
+        });
         privilege::become_nobody(keep)?;
 
         in_runtime(async {
@@ -135,7 +141,7 @@ fn receive_all(counters: &Arc<Counters>) -> Ending {
                 DestinationSockets { qemu, network },
                 tls,
                 &config,
-                local,
+                (local, memory),
                 &mut orders,
                 (&report, counters),
                 || privilege::drop_capabilities().map_err(io::Error::other),

@@ -26,8 +26,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     Event, SourceConfig,
-    conditions::Surroundings,
     framed::{FrameError, FrameReader, write_frame},
+    link::LinkWatch,
     local::LocalPages,
     orders::{Orders, Stop},
     report::{Counters, Reporter},
@@ -143,10 +143,18 @@ pub async fn run(
         let (mut digest, mut begun) = Default::default();
         if let Some(local) = local {
             let socket = socket.map_err(SourceError::Qemu)?;
-            let mut sender =
-                MemorySender::new(&mut writing, Surroundings::new(socket, config.link), local)
-                    .map_err(SourceError::Qemu)?;
+            let mut sender = MemorySender::new(
+                &mut writing,
+                LinkWatch::new(socket, config.link),
+                config.idle,
+                local,
+            )
+            .map_err(SourceError::Qemu)?;
             let rest = sender.drain(&mut qemu, &mut haves, counters).await?;
+            if let Some(why) = rest.opaque {
+                let what = format!("page awareness, for QEMU's stream is not understood: {why}");
+                report.say(Event::Without { what });
+            }
             (digest, begun) = (rest.digest, rest.begun);
             later = Some(sender.into_later());
         }

@@ -12,7 +12,7 @@ mod gather;
 mod restore;
 
 pub use gather::{Chunk, Gatherer, Progress};
-pub use restore::{Answered, Piece, Restorer};
+pub use restore::{Answered, Piece, Restorer, Run};
 
 use crate::wire::batch::BatchError;
 

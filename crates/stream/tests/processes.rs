@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         a_relay_ends_with_its_agent,
         a_relay_that_cannot_work_says_why,
         qemu::a_paused_guest_moves,
+        qemu::a_guest_that_writes_arrives_page_for_page,
     ];
     ExitCode::SUCCESS
 }

@@ -43,6 +43,7 @@ pub async fn garbage_on_the_sockets_stops_nothing(farm: Arc<Farm>) {
         epoch,
         source: peer(&from),
         options: options(None),
+        page_key: None,
     };
     let relay = farm.agent(&to).incoming(&request).await.unwrap().relay;
     throw_at(vec![relay]).await;
@@ -54,6 +55,7 @@ pub async fn garbage_on_the_sockets_stops_nothing(farm: Arc<Farm>) {
         relay,
         prepare_ms: 0.0,
         options: options(None),
+        page_key: None,
     };
     farm.agent(&from).outgoing(&request).await.unwrap();
     farm.is(shop.name, &to, VmState::Running).await;

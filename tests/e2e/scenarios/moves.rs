@@ -18,7 +18,7 @@ pub const SLOW: Option<u64> = Some(200_000);
 pub async fn a_vm_moves_under_load_and_back(farm: Arc<Farm>) {
     let shop = &farm.shops().await.first;
     let home = farm.vm(shop.name).await.host.to_string();
-    for _ in 0..2 {
+    for back in [false, true] {
         let before = farm.vm(shop.name).await;
         let from = before.host.to_string();
         let to = farm.other(&from);
@@ -38,6 +38,19 @@ pub async fn a_vm_moves_under_load_and_back(farm: Arc<Farm>) {
         let receipt = moved.receipt.expect("a receipt");
         assert!(receipt.stream_bytes > Bytes(0) && receipt.wire_bytes > Bytes(0));
         assert!(receipt.rounds > 0, "{receipt:?}");
+        assert!(receipt.pages.template > Bytes(0), "{receipt:?}");
+        if back {
+            assert!(receipt.pages.store > Bytes(0), "{receipt:?}");
+            assert!(
+                receipt.wire_bytes.0 < receipt.stream_bytes.0 / 5,
+                "{receipt:?}"
+            );
+            let there = farm.client.host_pages(&after.host).await.unwrap();
+            assert!(
+                there.pages > 0 && there.hits > 0 && there.bad == 0,
+                "{there:?}"
+            );
+        }
         let blackout = receipt.blackout.expect("measured");
         assert!(
             blackout.ms > 0.0 && receipt.total_ms() > blackout.ms,

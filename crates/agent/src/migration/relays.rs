@@ -3,12 +3,14 @@
 use crate::answer::{Answer, internal};
 use crate::host::Host;
 use crate::pages;
+use crate::processes::Process;
 use crate::timings;
 use crate::vm::machine::RunFiles;
 use godwit_api::agent::{IncomingRequest, OutgoingRequest};
 use godwit_model::vm::VmDefinition;
 use godwit_net::htb::ClassId;
-use godwit_stream::{ByteCount, Credentials, DestinationConfig, SourceConfig};
+use godwit_qemu::memory;
+use godwit_stream::{ByteCount, Credentials, DestinationConfig, MemoryConfig, SourceConfig};
 use std::net::SocketAddr;
 
 /// The sending relay of a migration.
@@ -29,6 +31,7 @@ pub fn sender(
         from: Some(host.config.migration_address),
         priority: priority(host),
         link: host.config.migration_rate().map(|rate| ByteCount(rate.0)),
+        idle: idle(host),
         connect_within: SourceConfig::CONNECT_WITHIN,
         pages: pages::config(host, request.page_key.as_ref(), definition),
     })
@@ -38,7 +41,12 @@ pub fn sender(
 ///
 /// # Errors
 /// As [`sender`].
-pub fn receiver(host: &Host, request: &IncomingRequest) -> Answer<DestinationConfig> {
+pub fn receiver(
+    host: &Host,
+    request: &IncomingRequest,
+    qemu: &Process,
+) -> Answer<DestinationConfig> {
+    let memory = memory::shared_file(qemu.pid(), request.definition.memory.0);
     Ok(DestinationConfig {
         migration: id(&request.migration)?,
         credentials: credentials(host),
@@ -48,6 +56,10 @@ pub fn receiver(host: &Host, request: &IncomingRequest) -> Answer<DestinationCon
         priority: priority(host),
         wait: timings::LISTENING,
         pages: pages::config(host, request.page_key.as_ref(), &request.definition),
+        memory: memory.map(|file| MemoryConfig {
+            file,
+            block: memory::BLOCK.to_owned(),
+        }),
     })
 }
 
@@ -64,6 +76,12 @@ fn credentials(host: &Host) -> Credentials {
         cert_pem: identity.relay.cert_pem.clone(),
         key_pem: identity.relay.key_pem.clone(),
     }
+}
+
+/// The share of the host's CPU that is idle, 0 to 1, by the newest figures.
+fn idle(host: &Host) -> Option<f64> {
+    let stats = host.stats.borrow();
+    stats.as_ref().map(|stats| 1.0 - stats.cpu_percent / 100.0)
 }
 
 /// The class that migrations have on a divided card.

@@ -38,6 +38,9 @@ impl std::fmt::Debug for PageKey {
 pub struct MigrationOptions {
     /// The pause that QEMU may plan for its last round, in milliseconds.
     pub downtime_limit_ms: u32,
+    /// The pause that it may plan at most, if the VM writes its memory too fast for a shorter one, in milliseconds.
+    #[serde(default = "most_downtime")]
+    pub downtime_most_ms: u32,
     /// At most so many bytes per second; absent: no limit but the card's.
     pub max_bandwidth: Option<Bytes>,
     /// Seconds that memory may be sent before the migration is given up.
@@ -46,10 +49,15 @@ pub struct MigrationOptions {
     pub auto_converge: bool,
 }
 
+fn most_downtime() -> u32 {
+    300
+}
+
 impl Default for MigrationOptions {
     fn default() -> Self {
         Self {
             downtime_limit_ms: 30,
+            downtime_most_ms: most_downtime(),
             max_bandwidth: None,
             precopy_limit_seconds: 600,
             auto_converge: true,

@@ -19,8 +19,9 @@ use crate::run::probe;
 use crate::run::status::Status;
 use crate::run::stop::Stop;
 
-/// After a change of rate the farm gets this long to settle …
-const SETTLE: Duration = Duration::from_secs(15);
+/// After a change of rate the farm gets this long to settle: new connections fill their caches. The first time it gets
+/// at least the profile's warm-up, or guests that have just booted seem dearer than they will be …
+const SETTLE: Duration = Duration::from_secs(30);
 /// … and is then measured for this long.
 const MEASURE: Duration = Duration::from_secs(30);
 
@@ -69,7 +70,11 @@ async fn search(
         let driver = drive(guests, store.size, options, rate);
         // What the probe costs belongs to the load, as it will when the test is measured.
         let _prober = probe::start(guests, &options.profile)?;
-        let measured = stop.or(cpu(bench, rate, status)).await;
+        let settle = match points[..] {
+            [] => SETTLE.max(Duration::from_secs(options.profile.warmup_s.into())),
+            _ => SETTLE,
+        };
+        let measured = stop.or(cpu(bench, rate, settle, status)).await;
         driver.stop_handle().stop();
         driver.finished().await;
         let cpu_percent = measured.ok_or(RunError::Interrupted)??;
@@ -98,9 +103,9 @@ fn drive(guests: &[Guest], size: Size, options: &Options, rate: f64) -> Driver {
 }
 
 /// Mean CPU of both hosts once the farm has settled.
-async fn cpu(bench: &Bench, rate: f64, status: &Status) -> Result<f64, RunError> {
+async fn cpu(bench: &Bench, rate: f64, settle: Duration, status: &Status) -> Result<f64, RunError> {
     wait(
-        SETTLE,
+        settle,
         &format!("calibration: settling at {rate:.1} orders/min and VM"),
         status,
     )

@@ -168,6 +168,9 @@ pub struct MigrateArgs {
     /// The pause that QEMU may plan for its last round, in milliseconds
     #[arg(long, default_value_t = MigrationOptions::default().downtime_limit_ms)]
     downtime_limit: u32,
+    /// The pause that it may plan at most, if the VM writes its memory too fast for a shorter one
+    #[arg(long, default_value_t = MigrationOptions::default().downtime_most_ms)]
+    downtime_most: u32,
     /// At most so many bytes per second, such as 50M
     #[arg(long)]
     max_bandwidth: Option<Bytes>,
@@ -402,6 +405,7 @@ impl MigrateArgs {
     async fn run(self, context: &Context, farm: &FarmClient) -> CliResult {
         let options = MigrationOptions {
             downtime_limit_ms: self.downtime_limit,
+            downtime_most_ms: self.downtime_most,
             max_bandwidth: self.max_bandwidth,
             precopy_limit_seconds: self.precopy_limit,
             auto_converge: !self.no_auto_converge,

@@ -15,6 +15,7 @@
 //! Outcomes of every fault are listed in FAULTS.md.
 
 pub mod destination;
+pub mod patience;
 pub mod receipt;
 pub mod source;
 

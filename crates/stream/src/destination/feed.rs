@@ -13,6 +13,7 @@ use crate::{
     codec::PAGE,
     framed::{FrameError, FrameReader, write_frame, write_slices},
     local::LocalPages,
+    memory::GuestMemory,
     packing::Unpacker,
     pages::PageHash,
     report::Counters,
@@ -37,15 +38,20 @@ struct Pages {
     local: LocalPages,
     restorer: Restorer,
     unpacker: Unpacker,
+    memory: Option<GuestMemory>,
     later: Vec<(PageHash, Box<[u8; PAGE]>)>,
 }
 
 impl Feeder {
-    /// A feeder; without `local` it takes no pages by themselves.
-    pub fn new(local: Option<LocalPages>) -> io::Result<Self> {
+    /// A feeder; without `local` it takes no pages by themselves, without `memory` QEMU gets them all.
+    pub fn new(local: Option<LocalPages>, memory: Option<GuestMemory>) -> io::Result<Self> {
         let pages = match local {
             Some(local) => Some(Pages {
-                restorer: Restorer::new(local.key().clone()),
+                restorer: Restorer::new(
+                    local.key().clone(),
+                    memory.as_ref().map(GuestMemory::block),
+                ),
+                memory,
                 unpacker: Unpacker::new()?,
                 later: Vec::new(),
                 local,
@@ -146,11 +152,22 @@ impl Pages {
         };
         let body = self.unpacker.unpack(*flags, rest)?;
         let piece = self.restorer.restore(*flags, body)?;
-        let mut slices = piece.slices();
+        if let Some(memory) = &self.memory {
+            for run in piece.memory() {
+                counters.gave(run.slices.iter().map(|slice| slice.len()).sum());
+                memory.write(run).map_err(DestinationError::Memory)?;
+            }
+        }
+        let mut slices = piece.stream();
         counters.gave(slices.iter().map(|slice| slice.len()).sum());
         write_slices(qemu, &mut slices)
             .await
             .map_err(DestinationError::Qemu)?;
+        if let (Some(block), Some(memory)) = (piece.untold_block(), &self.memory) {
+            let record = memory.first_page_record(block);
+            let record = record.map_err(DestinationError::Memory)?;
+            give(qemu, &record, counters).await?;
+        }
         if piece.asked() {
             self.local.remember(piece.received());
         } else {

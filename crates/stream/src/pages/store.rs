@@ -19,7 +19,7 @@ use nix::{
 };
 
 use super::{
-    PAGE, PageHash, PageKey,
+    PAGE, PageHash, PageKey, beside,
     layout::{Layout, SEGMENT_PAGES, SMALLEST},
     table::{Counter, Place, Row, Table},
 };
@@ -245,7 +245,7 @@ fn open_if_it_fits(path: &Path, layout: Layout, key: &PageKey) -> Option<File> {
 
 /// Makes the file beside its place and gives it its name when it is whole.
 fn create(path: &Path, layout: Layout, key: &PageKey) -> io::Result<File> {
-    let temp = path.with_extension(format!("new-{}", std::process::id()));
+    let temp = beside(path);
     let made = (|| {
         let file = OpenOptions::new()
             .read(true)

@@ -16,7 +16,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{PAGE, PageHash, PageKey};
+use super::{PAGE, PageHash, PageKey, beside};
 
 const MAGIC: &[u8; 16] = b"GODWIT blocks 1\0";
 const HEADER: usize = 48;
@@ -94,7 +94,7 @@ impl TemplateIndex {
         let mut bytes = header(key, length).to_vec();
         bytes.extend((entries.len() as u64).to_le_bytes());
         bytes.extend(entries.as_flattened());
-        let temp = to.with_extension(format!("new-{}", std::process::id()));
+        let temp = beside(to);
         let made = std::fs::write(&temp, &bytes).and_then(|()| std::fs::rename(&temp, to));
         if made.is_err() {
             let _ = std::fs::remove_file(&temp);

@@ -16,9 +16,9 @@ use tokio::{
 use super::SourceError;
 use crate::{
     codec::PAGE,
-    conditions::Surroundings,
-    effort::Effort,
+    effort::{Conditions, Effort},
     framed::{FrameError, write_frame},
+    link::LinkWatch,
     local::LocalPages,
     packing::Packer,
     report::Counters,
@@ -38,7 +38,8 @@ const REMEMBERED_LATER: usize = 32;
 pub struct MemorySender<W> {
     network: W,
     packer: Packer,
-    surroundings: Surroundings<OwnedFd>,
+    link: LinkWatch<OwnedFd>,
+    idle: Option<f64>,
     local: LocalPages,
     /// In the stream's order; those that were asked about wait for an answer.
     under_way: VecDeque<(Chunk, bool)>,
@@ -53,19 +54,23 @@ pub struct Rest {
     pub digest: blake3::Hasher,
     /// What was read of the rest.
     pub begun: Vec<u8>,
+    /// Why the memory was not taken apart to its end, if it was not.
+    pub opaque: Option<String>,
 }
 
 impl<W: AsyncWrite + Unpin> MemorySender<W> {
-    /// Sends over `network`, whose socket the surroundings watch.
+    /// Sends over `network`, whose socket `link` watches; so much of the host's CPU is idle.
     pub fn new(
         network: W,
-        surroundings: Surroundings<OwnedFd>,
+        link: LinkWatch<OwnedFd>,
+        idle: Option<f64>,
         local: LocalPages,
     ) -> io::Result<Self> {
         Ok(Self {
             network,
             packer: Packer::new()?,
-            surroundings,
+            link,
+            idle,
             local,
             under_way: VecDeque::new(),
             spare: Vec::new(),
@@ -112,9 +117,11 @@ impl<W: AsyncWrite + Unpin> MemorySender<W> {
             let have = haves.recv().await;
             self.answered(have, counters).await?;
         }
+        let (digest, opaque) = gatherer.into_end();
         Ok(Rest {
-            digest: gatherer.into_digest(),
+            digest,
             begun: std::mem::take(chunk.bytes()),
+            opaque,
         })
     }
 
@@ -173,7 +180,10 @@ impl<W: AsyncWrite + Unpin> MemorySender<W> {
         let asked = origins.is_some();
         let missing = compose(&mut self.body, &mut chunk, origins.as_deref());
         debug_assert!(self.body.len() <= MAX_BODY);
-        let effort = Effort::choose(self.surroundings.read());
+        let effort = Effort::choose(Conditions {
+            link: self.link.rate(),
+            idle: self.idle,
+        });
         let length = (self.body.len() as u32).to_be_bytes();
         let flags = if asked { ASKED } else { 0 };
         let packed = self.packer.pack(&self.body, effort);

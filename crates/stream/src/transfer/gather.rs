@@ -1,7 +1,7 @@
 //! The source's half: from pieces of QEMU's stream to chunks that can be asked about and sent.
 
 use crate::{
-    codec::{Item, PAGE, Parser, Step, page_header, zero_record},
+    codec::{Item, PAGE, Parser, Step},
     pages::{PageHash, PageKey},
     wire::batch::{MAX_PAGES, OpWriter},
 };
@@ -97,6 +97,10 @@ pub struct Gatherer {
     parser: Parser,
     key: PageKey,
     digest: blake3::Hasher,
+    /// A record as the digest takes it.
+    record: Vec<u8>,
+    /// Why the memory is not taken apart to its end.
+    opaque: Option<String>,
 }
 
 impl Gatherer {
@@ -107,12 +111,17 @@ impl Gatherer {
             parser: Parser::new(),
             key,
             digest: blake3::Hasher::new(),
+            record: Vec::new(),
+            opaque: None,
         }
     }
 
     /// Takes apart what has been read into the chunk since the last time, as far as it is whole.
     pub fn gather(&mut self, chunk: &mut Chunk) -> Progress {
         loop {
+            if self.opaque.is_some() {
+                return Progress::Rest;
+            }
             let input = &chunk.bytes[chunk.parsed..];
             // A full Query ends the chunk; what is left goes into the next.
             if input.is_empty() || chunk.pages.len() == MAX_PAGES {
@@ -121,25 +130,38 @@ impl Gatherer {
             let (item, consumed) = match self.parser.next(input) {
                 Step::Item { item, consumed } => (item, consumed),
                 Step::More => return Progress::Memory,
-                Step::RamEnded | Step::PassThrough(_) => return Progress::Rest,
+                Step::RamEnded => return Progress::Rest,
+                Step::PassThrough(why) => {
+                    self.opaque = Some(why.to_string());
+                    chunk.ops.as_it_is();
+                    return Progress::Rest;
+                }
             };
+            if self.parser.seen_deltas() {
+                // A delta is against what QEMU at the destination has in memory at that point of the stream.
+                self.opaque = Some("it has xbzrle records".to_owned());
+                chunk.ops.as_it_is();
+                return Progress::Rest;
+            }
             match item {
                 Item::Literal(bytes) => {
                     self.digest.update(bytes);
                     chunk.ops.literal(bytes);
                 }
-                Item::Zero { offset } => {
-                    self.digest.update(&zero_record(offset));
-                    chunk.ops.zero(offset);
+                Item::Zero { head } => {
+                    self.record.clear();
+                    head.write_zero(&mut self.record);
+                    self.digest.update(&self.record);
+                    chunk.ops.zero(head);
                     chunk.zeros += 1;
                 }
-                Item::Page { offset, content } => {
+                Item::Page { head, content } => {
                     let hash = self.key.hash(content);
-                    if let Some(offset) = offset {
-                        self.digest.update(&page_header(offset));
-                    }
-                    self.digest.update(&hash.0);
-                    chunk.ops.page(offset);
+                    self.record.clear();
+                    head.write_page(&mut self.record);
+                    self.record.extend_from_slice(&hash.0);
+                    self.digest.update(&self.record);
+                    chunk.ops.page(head);
                     chunk.pages.push((chunk.parsed + consumed - PAGE, hash));
                 }
             }
@@ -153,9 +175,9 @@ impl Gatherer {
         self.parser.in_last_section()
     }
 
-    /// The digest so far.
+    /// The digest so far, and why the memory was not taken apart to its end, if it was not.
     #[must_use]
-    pub fn into_digest(self) -> blake3::Hasher {
-        self.digest
+    pub fn into_end(self) -> (blake3::Hasher, Option<String>) {
+        (self.digest, self.opaque)
     }
 }

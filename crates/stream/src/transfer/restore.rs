@@ -1,12 +1,12 @@
-//! The destination's half: from Batches back to QEMU's stream.
+//! The destination's half: from Batches back to QEMU's stream, or straight into the guest's memory.
 
 use std::{collections::VecDeque, io::IoSlice};
 
 use crate::{
-    codec::PAGE,
+    codec::{Head, PAGE},
     pages::{PageHash, PageKey},
     transfer::RestoreError,
-    wire::batch::{ASKED, Body, Op, PACKED, header_of, zero_of},
+    wire::batch::{ASKED, Body, Op, PACKED},
 };
 
 /// What was answered to a Query: the Batch that follows relies on it.
@@ -24,17 +24,36 @@ pub struct Restorer {
     digest: blake3::Hasher,
     answered: VecDeque<Answered>,
     spare: Vec<Answered>,
+    /// The block whose pages are laid out for the guest's memory, not for QEMU.
+    direct: Option<Vec<u8>>,
+    /// Whether the records at this point of the stream are of that block.
+    in_direct: bool,
     layout: Layout,
 }
 
 /// Where the parts of a piece lie.
 #[derive(Debug, Default)]
 struct Layout {
-    /// Literals, headers and zero pages' records.
+    /// Literals, and records without contents.
     small: Vec<u8>,
-    parts: Vec<Part>,
+    /// What QEMU gets.
+    stream: Vec<Part>,
+    /// What goes into the guest's memory: runs of pages.
+    memory: Vec<MemoryRun>,
     /// Hashes of the contents that came, in order.
     received: Vec<PageHash>,
+    /// The block that QEMU must be told of before records follow that it has not been given the first one of.
+    untold: Option<Vec<u8>>,
+    /// A record, as the digest takes it.
+    record: Vec<u8>,
+}
+
+/// Pages that follow each other: from one number up to before another.
+#[derive(Debug)]
+struct MemoryRun {
+    first: u64,
+    end: u64,
+    parts: Vec<Part>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +64,8 @@ enum Part {
     Received(usize),
     /// A page of the contents that were found.
     Found(usize),
+    /// So many zero pages.
+    Zeros(usize),
 }
 
 /// A restored piece of the stream.
@@ -55,15 +76,29 @@ pub struct Piece<'a> {
     asked: bool,
 }
 
+/// Pages that follow each other in the guest's memory.
+pub struct Run<'a> {
+    /// The first one's offset in the block.
+    pub offset: u64,
+    /// Their contents.
+    pub slices: Vec<IoSlice<'a>>,
+}
+
+/// What a slice of zeros is taken from: so many pages.
+const ZERO_PAGES: usize = 16;
+static ZEROS: [u8; ZERO_PAGES * PAGE] = [0; ZERO_PAGES * PAGE];
+
 impl Restorer {
-    /// At the beginning of a stream.
+    /// At the beginning of a stream. Pages of the block `direct` are laid out for the guest's memory.
     #[must_use]
-    pub fn new(key: PageKey) -> Self {
+    pub fn new(key: PageKey, direct: Option<&str>) -> Self {
         Self {
             key,
             digest: blake3::Hasher::new(),
             answered: VecDeque::new(),
             spare: Vec::new(),
+            direct: direct.map(|name| name.as_bytes().to_vec()),
+            in_direct: false,
             layout: Layout::default(),
         }
     }
@@ -101,9 +136,6 @@ impl Restorer {
             none.found.resize(body.pages, None);
             none
         };
-        // It can be used again when the piece is gone, and lies here until then.
-        self.spare.push(answered);
-        let answered = self.spare.last().ok_or(RestoreError::Unasked)?;
         let found = answered.found.iter().flatten().count();
         if answered.found.len() != body.pages
             || found != answered.contents.len()
@@ -111,8 +143,10 @@ impl Restorer {
         {
             return Err(RestoreError::Unasked);
         }
-        self.layout
-            .lay_out(&body, answered, &self.key, &mut self.digest);
+        self.lay_out(&body, &answered);
+        // It can be used again when the piece is gone, and lies here until then.
+        self.spare.push(answered);
+        let answered = self.spare.last().ok_or(RestoreError::Unasked)?;
         Ok(Piece {
             layout: &self.layout,
             contents: body.contents,
@@ -125,74 +159,146 @@ impl Restorer {
     pub fn digest(&mut self) -> &mut blake3::Hasher {
         &mut self.digest
     }
-}
 
-impl Layout {
-    fn lay_out(
-        &mut self,
-        body: &Body<'_>,
-        answered: &Answered,
-        key: &PageKey,
-        digest: &mut blake3::Hasher,
-    ) {
-        self.small.clear();
-        self.parts.clear();
-        self.received.clear();
+    fn lay_out(&mut self, body: &Body<'_>, answered: &Answered) {
+        let out = &mut self.layout;
+        out.clear();
         let mut answers = answered.found.iter();
         let mut found = 0..;
-        let mut page = |layout: &mut Self, digest: &mut blake3::Hasher| {
-            let (part, hash) = match answers.next() {
-                Some(Some(hash)) => (Part::Found(found.next().unwrap_or(0)), *hash),
-                _ => {
-                    let at = layout.received.len();
-                    let hash = key.hash(&body.contents[at]);
-                    layout.received.push(hash);
-                    (Part::Received(at), hash)
-                }
-            };
-            layout.parts.push(part);
-            digest.update(&hash.0);
-        };
+        let mut block = None;
         for op in body.ops() {
-            match op {
-                Op::Literal(bytes) => self.small(digest, bytes),
-                Op::Zeros { first, count } => {
-                    for number in first..first + count as u64 {
-                        self.small(digest, &zero_of(number));
-                    }
+            let (first, count, zero) = match op {
+                Op::Literal(bytes) => {
+                    self.digest.update(bytes);
+                    out.literal(bytes);
+                    continue;
                 }
-                Op::Pages { first, count } => {
-                    for number in first..first + count as u64 {
-                        self.small(digest, &header_of(number));
-                        page(self, digest);
-                    }
+                Op::Block(name) => {
+                    block = Some(name);
+                    self.in_direct = self.direct.as_deref() == Some(name);
+                    continue;
                 }
-                Op::Content => page(self, digest),
+                Op::AsItIs => {
+                    let direct = self.direct.take();
+                    out.untold = direct.filter(|_| std::mem::take(&mut self.in_direct));
+                    continue;
+                }
+                Op::Zeros { first, count } => (first, count, true),
+                Op::Pages { first, count } => (first, count, false),
+            };
+            for number in first..first + count as u64 {
+                let head = Head {
+                    offset: number * PAGE as u64,
+                    block: block.take(),
+                };
+                out.record.clear();
+                if zero {
+                    head.write_zero(&mut out.record);
+                    self.digest.update(&out.record);
+                    out.place(number, Part::Zeros(1), self.in_direct);
+                    continue;
+                }
+                head.write_page(&mut out.record);
+                self.digest.update(&out.record);
+                let (part, hash) = match answers.next() {
+                    Some(Some(hash)) => (Part::Found(found.next().unwrap_or(0)), *hash),
+                    _ => {
+                        let at = out.received.len();
+                        let hash = self.key.hash(&body.contents[at]);
+                        out.received.push(hash);
+                        (Part::Received(at), hash)
+                    }
+                };
+                self.digest.update(&hash.0);
+                out.place(number, part, self.in_direct);
             }
         }
     }
+}
 
-    fn small(&mut self, digest: &mut blake3::Hasher, bytes: &[u8]) {
-        digest.update(bytes);
+impl Layout {
+    fn clear(&mut self) {
+        self.small.clear();
+        self.stream.clear();
+        self.memory.clear();
+        self.received.clear();
+        self.untold = None;
+    }
+
+    /// Puts a page where it goes; its record lies in `record`.
+    fn place(&mut self, number: u64, part: Part, direct: bool) {
+        if direct {
+            self.place_in_memory(number, part);
+            return;
+        }
+        let record = std::mem::take(&mut self.record);
+        self.literal(&record);
+        self.record = record;
+        // A zero page's record is complete without a content.
+        if !matches!(part, Part::Zeros(_)) {
+            self.stream.push(part);
+        }
+    }
+
+    fn place_in_memory(&mut self, number: u64, part: Part) {
+        match self.memory.last_mut() {
+            Some(run) if run.end == number => {
+                run.end += 1;
+                match (run.parts.last_mut(), part) {
+                    (Some(Part::Zeros(count)), Part::Zeros(_)) => *count += 1,
+                    _ => run.parts.push(part),
+                }
+            }
+            _ => self.memory.push(MemoryRun {
+                first: number,
+                end: number + 1,
+                parts: vec![part],
+            }),
+        }
+    }
+
+    fn literal(&mut self, bytes: &[u8]) {
         let from = self.small.len();
         self.small.extend_from_slice(bytes);
-        match self.parts.last_mut() {
+        match self.stream.last_mut() {
             Some(Part::Small(_, end)) => *end = self.small.len(),
-            _ => self.parts.push(Part::Small(from, self.small.len())),
+            _ => self.stream.push(Part::Small(from, self.small.len())),
         }
     }
 }
 
 impl<'a> Piece<'a> {
-    /// Its bytes, in order.
+    fn slices(&self, parts: &[Part]) -> Vec<IoSlice<'a>> {
+        let mut slices = Vec::with_capacity(parts.len());
+        for part in parts {
+            match *part {
+                Part::Small(from, to) => slices.push(IoSlice::new(&self.layout.small[from..to])),
+                Part::Received(at) => slices.push(IoSlice::new(&self.contents[at])),
+                Part::Found(at) => slices.push(IoSlice::new(&self.found[at])),
+                Part::Zeros(mut count) => {
+                    while count > 0 {
+                        let some = count.min(ZERO_PAGES);
+                        slices.push(IoSlice::new(&ZEROS[..some * PAGE]));
+                        count -= some;
+                    }
+                }
+            }
+        }
+        slices
+    }
+
+    /// What QEMU gets of it, in order.
     #[must_use]
-    pub fn slices(&self) -> Vec<IoSlice<'a>> {
-        let slice = |part: &Part| match *part {
-            Part::Small(from, to) => IoSlice::new(&self.layout.small[from..to]),
-            Part::Received(at) => IoSlice::new(&self.contents[at]),
-            Part::Found(at) => IoSlice::new(&self.found[at]),
-        };
-        self.layout.parts.iter().map(slice).collect()
+    pub fn stream(&self) -> Vec<IoSlice<'a>> {
+        self.slices(&self.layout.stream)
+    }
+
+    /// What goes into the guest's memory of it, in order.
+    pub fn memory(&self) -> impl Iterator<Item = Run<'a>> {
+        self.layout.memory.iter().map(|run| Run {
+            offset: run.first * PAGE as u64,
+            slices: self.slices(&run.parts),
+        })
     }
 
     /// The pages that came over the network.
@@ -202,6 +308,13 @@ impl<'a> Piece<'a> {
             .iter()
             .copied()
             .zip(self.contents.iter())
+    }
+
+    /// The block that the records which follow this piece are of, if QEMU does not know it: it was given none of the
+    /// records before them. It must be given one that names the block.
+    #[must_use]
+    pub fn untold_block(&self) -> Option<&'a [u8]> {
+        self.layout.untold.as_deref()
     }
 
     /// Whether the source had asked for its pages.

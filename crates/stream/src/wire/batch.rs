@@ -6,13 +6,14 @@
 //! op       = 0 literal    varint length | bytes
 //!          | 1 zeros      varint first | varint count                records of zero pages
 //!          | 2 pages      varint first | varint count                records of pages
-//!          | 3 content                                               a page whose record header came as a literal
+//!          | 3 block      varint length | name                       the next record is the first of this block
+//!          | 4 as it is                                              what follows is the rest of the stream, records too
 //! ```
-//! `first` is a page's number in its block (offset / 4096); varints are LEB128. The pages of ops 2 and 3 are those of
-//! the Query that this Batch answers to (flag ASKED), in the same order: the ones which the destination has are not in
-//! the contents. Without ASKED all are.
+//! `first` is a page's number in its block (offset / 4096); varints are LEB128. The pages are those of the Query that
+//! this Batch answers to (flag ASKED), in the same order: the ones which the destination has are not in the contents.
+//! Without ASKED all are.
 
-use crate::codec::{PAGE, page_header, zero_record};
+use crate::codec::{Head, PAGE};
 
 /// The most stream bytes that one Batch may stand for.
 pub const MAX_EXPANDED: usize = 1 << 20;
@@ -62,8 +63,10 @@ pub enum Op<'a> {
         /// How many follow each other.
         count: usize,
     },
-    /// One page's content.
-    Content,
+    /// The record that follows says that it is of this block, and so are those after it.
+    Block(&'a [u8]),
+    /// From here on the stream is passed on as it is, although its memory is not complete.
+    AsItIs,
 }
 
 /// Writes ops, joining what belongs together.
@@ -88,23 +91,32 @@ impl OpWriter {
         self.literal.extend_from_slice(bytes);
     }
 
-    /// A zero page's record. `offset` is a multiple of the page size.
-    pub fn zero(&mut self, offset: u64) {
-        self.record(true, offset);
+    /// A zero page's record.
+    pub fn zero(&mut self, head: Head<'_>) {
+        self.record(true, head);
     }
 
-    /// A page's record, or its content alone if the header came as a literal.
-    pub fn page(&mut self, offset: Option<u64>) {
-        if let Some(offset) = offset {
-            return self.record(false, offset);
-        }
+    /// A page's record.
+    pub fn page(&mut self, head: Head<'_>) {
+        self.record(false, head);
+    }
+
+    /// The stream goes on as it is.
+    pub fn as_it_is(&mut self) {
         self.end_run();
         self.end_literal();
-        self.ops.push(3);
+        self.ops.push(4);
     }
 
-    fn record(&mut self, zero: bool, offset: u64) {
-        let number = offset / PAGE as u64;
+    fn record(&mut self, zero: bool, head: Head<'_>) {
+        let number = head.offset / PAGE as u64;
+        if let Some(name) = head.block {
+            self.end_run();
+            self.end_literal();
+            self.ops.push(3);
+            write_varint(&mut self.ops, name.len() as u64);
+            self.ops.extend_from_slice(name);
+        }
         if let Some(run) = &mut self.run
             && run.zero == zero
             && run.first + run.count as u64 == number
@@ -185,9 +197,10 @@ impl<'a> Body<'a> {
             rest = after;
             let (more_pages, bytes) = match op {
                 Op::Literal(bytes) => (0, bytes.len()),
-                Op::Zeros { count, .. } => (0, count.saturating_mul(zero_record(0).len())),
+                Op::Zeros { count, .. } => (0, count.saturating_mul(ZERO_RECORD)),
                 Op::Pages { count, .. } => (count, count.saturating_mul(RECORD)),
-                Op::Content => (1, PAGE),
+                Op::Block(name) => (0, 1 + name.len()),
+                Op::AsItIs => (0, 0),
             };
             pages = pages.saturating_add(more_pages);
             expanded = expanded.saturating_add(bytes);
@@ -217,9 +230,11 @@ impl<'a> Body<'a> {
     }
 }
 
-/// The size of a page's record in the stream.
+/// The sizes of records in the stream, names left out.
 const RECORD: usize = 8 + PAGE;
-const _: () = assert!(size_of::<[u8; RECORD]>() == PAGE + 8 && MAX_PAGES * RECORD <= MAX_EXPANDED);
+const ZERO_RECORD: usize = 9;
+/// The longest name of a block.
+const NAME: usize = u8::MAX as usize;
 
 fn read_op(bytes: &[u8]) -> Result<(Op<'_>, &[u8]), BatchError> {
     let (code, rest) = bytes.split_first().ok_or(BatchError::Truncated)?;
@@ -244,7 +259,15 @@ fn read_op(bytes: &[u8]) -> Result<(Op<'_>, &[u8]), BatchError> {
             };
             Ok((op, rest))
         }
-        3 => Ok((Op::Content, rest)),
+        3 => {
+            let (length, rest) = read_count(rest)?;
+            let (name, rest) = rest.split_at_checked(length).ok_or(BatchError::Truncated)?;
+            if length > NAME {
+                return Err(BatchError::BadOp);
+            }
+            Ok((Op::Block(name), rest))
+        }
+        4 => Ok((Op::AsItIs, rest)),
         _ => Err(BatchError::BadOp),
     }
 }
@@ -276,18 +299,6 @@ fn read_varint(bytes: &[u8]) -> Result<(u64, &[u8]), BatchError> {
     Err(BatchError::Truncated)
 }
 
-/// The header of a page's record, by the page's number.
-#[must_use]
-pub fn header_of(number: u64) -> [u8; 8] {
-    page_header(number * PAGE as u64)
-}
-
-/// A zero page's record, by the page's number.
-#[must_use]
-pub fn zero_of(number: u64) -> [u8; 9] {
-    zero_record(number * PAGE as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,17 +314,22 @@ mod tests {
 
     #[test]
     fn neighbours_are_joined() {
+        let head = |number: u64, block| Head {
+            offset: number * 4096,
+            block,
+        };
         let mut writer = OpWriter::default();
         writer.literal(b"ab");
         writer.literal(b"c");
-        for number in [5, 6, 7] {
-            writer.zero(number * 4096);
+        writer.zero(head(5, Some(b"pc.ram")));
+        for number in [6, 7] {
+            writer.zero(head(number, None));
         }
-        writer.page(Some(8 * 4096));
-        writer.page(Some(9 * 4096));
-        writer.page(Some(9 * 4096));
-        writer.page(None);
-        let bytes = body(writer.finish(), 5 - 1);
+        writer.page(head(8, None));
+        writer.page(head(9, None));
+        writer.page(head(9, None));
+        writer.page(head(10, Some(b"rom")));
+        let bytes = body(writer.finish(), 4);
         let decoded = Body::decode(&bytes).unwrap();
         assert_eq!((decoded.pages, decoded.contents.len()), (4, 4));
         let ops: Vec<_> = decoded.ops().collect();
@@ -321,10 +337,15 @@ mod tests {
             ops,
             [
                 Op::Literal(b"abc"),
+                Op::Block(b"pc.ram"),
                 Op::Zeros { first: 5, count: 3 },
                 Op::Pages { first: 8, count: 2 },
                 Op::Pages { first: 9, count: 1 },
-                Op::Content
+                Op::Block(b"rom"),
+                Op::Pages {
+                    first: 10,
+                    count: 1
+                },
             ]
         );
         writer.clear();
@@ -346,7 +367,7 @@ mod tests {
         }
 
         #[test]
-        fn any_ops_are_refused_or_bounded(ops in proptest::collection::vec(prop_oneof![0_u8..4, any::<u8>()], 0..40)) {
+        fn any_ops_are_refused_or_bounded(ops in proptest::collection::vec(prop_oneof![0_u8..5, any::<u8>()], 0..40)) {
             let bytes = body(&ops, 0);
             if let Ok(body) = Body::decode(&bytes) {
                 prop_assert!(body.ops().count() <= ops.len());
@@ -376,7 +397,7 @@ mod tests {
             BatchError::TooMuch
         );
         assert_eq!(
-            Body::decode(&body(&[3], 2)).unwrap_err(),
+            Body::decode(&body(&[2, 0, 1], 2)).unwrap_err(),
             BatchError::Miscounted
         );
         // A page whose offset would not fit into 64 bits.

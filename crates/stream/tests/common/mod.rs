@@ -9,6 +9,7 @@ use godwit_stream::{
     ByteCount, Command, Credentials, DestinationConfig, Event, SourceConfig, Totals,
     destination::{self, DestinationError, DestinationSockets},
     local::LocalPages,
+    memory::GuestMemory,
     orders::Orders,
     report::{Counters, Reporter},
     sockets,
@@ -105,7 +106,8 @@ impl Rig {
             destination_host: "destination".into(),
             from: None,
             priority: None,
-            link: None,
+            link: Some(ByteCount(125_000_000)),
+            idle: None,
             connect_within: LONG,
             pages: None,
         }
@@ -119,6 +121,7 @@ impl Rig {
             socket: self.dir.path().join("in.sock"),
             source_host: "source".into(),
             priority: None,
+            memory: None,
             wait: LONG,
             pages: None,
         }
@@ -140,6 +143,8 @@ impl Rig {
         };
         let own = keyed(&config.credentials);
         let tls = tls::relay_server(&config.credentials.ca_pem, &own).unwrap();
+        let memory = config.memory.as_ref();
+        let memory = memory.map(|memory| GuestMemory::open(memory).unwrap());
         let (orders, commands) = mpsc::channel(4);
         let (report, events) = Reporter::new();
         let counters = Arc::new(Counters::default());
@@ -151,7 +156,7 @@ impl Rig {
                 sockets,
                 tls,
                 &config,
-                local,
+                (local, memory),
                 &mut orders,
                 reports,
                 || Ok(()),

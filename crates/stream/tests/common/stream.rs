@@ -1,6 +1,6 @@
 //! Streams such as QEMU writes: of a machine with one block of memory, in rounds.
 
-use godwit_stream::codec::{PAGE, page_header, zero_record};
+use godwit_stream::codec::{Head, PAGE};
 
 /// A machine's memory, page by page.
 pub type Memory = Vec<[u8; PAGE]>;
@@ -35,20 +35,16 @@ pub fn stream(memory: &Memory, rounds: &[Vec<usize>], devices: usize) -> Vec<u8>
         let last = at + 1 == rounds.len();
         out.extend([if last { 3 } else { 2 }, 0, 0, 0, 2]);
         for (at, page) in round.iter().enumerate() {
-            let (offset, content) = ((page * PAGE) as u64, &memory[*page]);
-            match (at, content == &[0; PAGE]) {
-                // The first names its block.
-                (0, zero) => {
-                    let flag = if zero { 0x02 } else { 0x08 };
-                    out.extend((offset | flag).to_be_bytes());
-                    out.extend(b"\x06pc.ram");
-                    out.extend(if zero { &[0][..] } else { content });
-                }
-                (_, true) => out.extend(zero_record(offset)),
-                (_, false) => {
-                    out.extend(page_header(offset));
-                    out.extend(content);
-                }
+            // The first names its block.
+            let head = Head {
+                offset: (page * PAGE) as u64,
+                block: (at == 0).then_some(b"pc.ram"),
+            };
+            if memory[*page] == [0; PAGE] {
+                head.write_zero(&mut out);
+            } else {
+                head.write_page(&mut out);
+                out.extend(&memory[*page]);
             }
         }
         end(&mut out);

@@ -203,7 +203,7 @@ async fn listen(
         .migrate_incoming(&socket)
         .await
         .told(ErrorCode::Internal)?;
-    let config = relays::receiver(host, request)?;
+    let config = relays::receiver(host, request, &qemu.process)?;
     DestinationRelay::spawn(&host.exe, &config)
         .await
         .told(ErrorCode::Unavailable)

@@ -9,10 +9,12 @@ use crate::timings;
 use godwit_api::agent::Phase;
 use godwit_api::error::ErrorCode;
 use godwit_lease::Purpose;
+use godwit_model::migration::patience;
 use godwit_model::migration::source::{Event, Source};
 use godwit_qemu::monitor::MigrationInfo;
 use godwit_qemu::qmp::{EventKind, StreamState};
 use godwit_stream::{Event as RelayEvent, SourceRelay};
+use std::time::Duration;
 use tokio::time::Instant;
 
 impl Outgoing<'_> {
@@ -135,6 +137,7 @@ impl Outgoing<'_> {
     pub(super) fn on_progress(&mut self, info: Option<MigrationInfo>) {
         self.progress = None;
         let Some(info) = info else { return };
+        self.grow_patient(&info);
         let totals = self
             .relay
             .as_ref()
@@ -142,6 +145,31 @@ impl Outgoing<'_> {
             .unwrap_or_default();
         self.tracker
             .show(|view| receipt::show_progress(&mut view.progress, &info, totals));
+    }
+
+    /// A VM that does not converge gets a longer pause, step by step.
+    fn grow_patient(&mut self, info: &MigrationInfo) {
+        let Some(ram) = info.ram else { return };
+        let options = &self.request.options;
+        let [asked, most] = [options.downtime_limit_ms, options.downtime_most_ms]
+            .map(|ms| Duration::from_millis(ms.into()));
+        let limit = patience::downtime_limit(asked, most, ram.dirty_sync_count);
+        if limit <= self.downtime_limit.max(asked) {
+            return;
+        }
+        self.downtime_limit = limit;
+        let text = format!(
+            "pass {} over the memory: the pause may be {} ms",
+            ram.dirty_sync_count,
+            limit.as_millis()
+        );
+        self.tracker.show(|view| view.detail = text);
+        let monitor = self.qemu.monitor.clone();
+        tokio::spawn(async move {
+            if let Err(error) = monitor.set_downtime_limit(limit).await {
+                tracing::warn!(%error, "the pause stays as short as it was");
+            }
+        });
     }
 
     /// What the epoch files say while the destination does not: this source gave way to it, so

@@ -53,6 +53,8 @@ struct Outgoing<'a> {
     claiming: Option<Claiming>,
     progress: Option<JoinHandle<Result<MigrationInfo, QmpError>>>,
     ask_progress: Instant,
+    /// The pause that QEMU may plan now, if it was made longer than asked for.
+    downtime_limit: Duration,
     look_at_epochs: Instant,
     /// When the state's time is over.
     deadline: Option<(Instant, String)>,
@@ -132,6 +134,7 @@ impl<'a> Outgoing<'a> {
             claiming: None,
             progress: None,
             ask_progress: now,
+            downtime_limit: Duration::ZERO,
             look_at_epochs: now,
             deadline: None,
             dead: None,
@@ -210,7 +213,8 @@ impl<'a> Outgoing<'a> {
             Source::Sending { .. } => Some((
                 self.course.sending_since(now) + Duration::from_secs(limit),
                 format!(
-                    "the memory was not sent within {limit} s: the guest writes it faster than the link carries it"
+                    "the memory was not sent within {limit} s: the guest writes it faster than it can be sent. Try when \
+                     it has less to do, or allow a longer pause or more time"
                 ),
             )),
             Source::Released => Some((
