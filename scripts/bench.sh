@@ -23,6 +23,7 @@ take_down() {
     trap '' INT TERM
     "$GODWIT" lab down --dir "$LAB" --purge >&2 || say "the lab did not come down whole: run 'make clean'"
 }
+rm -f "$OUT"/migration.{json,svg,html}
 trap take_down EXIT
 trap 'exit 130' INT TERM
 
@@ -45,14 +46,18 @@ files=(--json "$OUT/migration.json" --svg "$OUT/migration.svg" --html "$OUT/migr
 step "a farm of two blades with 1 Gb/s cards"
 build_lab
 step "moves over 1 Gb/s"
-"$GODWIT" bench migration --lab "$LAB" "${quick[@]}" "${files[@]}" >&2
+# A move that failed makes the bench fail in the end; the others are worth knowing all the same.
+failed=0
+"$GODWIT" bench migration --lab "$LAB" "${quick[@]}" "${files[@]}" >&2 || failed=1
+[ -e "$OUT/migration.json" ] || die "nothing was measured"
 
 step "the same farm with cards as fast as the machine"
 "$GODWIT" lab down --dir "$LAB" --purge >&2
 build_lab --unshaped
 step "moves over unshaped cards"
 "$GODWIT" bench migration --lab "$LAB" "${quick[@]}" --engines plain,multifd-zstd,godwit \
-    --append-to "$OUT/migration.json" "${files[@]}"
+    --append-to "$OUT/migration.json" "${files[@]}" || failed=1
 
 step "done"
 echo "the chart: $PWD/$OUT/migration.html"
+exit "$failed"

@@ -109,6 +109,7 @@ pub struct Sample {
     pub rounds: Option<u64>,
     /// How busy all cores of the machine were in the control window, in percent: much more than the load explains
     /// tells of a neighbour that disturbed the move.
+    #[serde(default)]
     pub busy_before_percent: f64,
     /// Orders that fell due from the request to some seconds after RESUME.
     pub orders_offered: u64,
