@@ -1,15 +1,13 @@
 //! From frames to QEMU: answers what it is asked for pages, puts the stream together, and gives it to QEMU.
+//!
+//! Everything that the source sends is of the memory, page by page, until the first Data; then nothing is any more.
 
 use std::io;
 
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
-    net::unix,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::DestinationError;
 use crate::{
-    accept::Connection,
     codec::PAGE,
     framed::{FrameError, FrameReader, write_frame, write_slices},
     local::LocalPages,
@@ -39,6 +37,8 @@ struct Pages {
     restorer: Restorer,
     unpacker: Unpacker,
     memory: Option<GuestMemory>,
+    /// No Batch may follow.
+    ended: bool,
     later: Vec<(PageHash, Box<[u8; PAGE]>)>,
 }
 
@@ -53,6 +53,7 @@ impl Feeder {
                 ),
                 memory,
                 unpacker: Unpacker::new()?,
+                ended: false,
                 later: Vec::new(),
                 local,
             }),
@@ -67,15 +68,15 @@ impl Feeder {
     /// Passes the stream to QEMU until the tail has come and is verified and handed over.
     pub async fn feed(
         &mut self,
-        frames: &mut FrameReader<Connection>,
-        qemu: &mut unix::OwnedWriteHalf,
+        frames: &mut FrameReader<impl AsyncRead + AsyncWrite + Unpin>,
+        qemu: &mut (impl AsyncWrite + Unpin),
         counters: &Counters,
     ) -> Result<(), DestinationError> {
         loop {
             let (kind, payload) = frames.next().await?;
             counters.took(payload.len());
             match (kind, &mut self.pages) {
-                (Kind::Query, Some(pages)) => {
+                (Kind::Query, Some(pages)) if !pages.ended => {
                     let have = pages.look_for(payload)?;
                     let network = frames.get_mut();
                     write_frame(network, Kind::Have, [&have, &[], &[]])
@@ -83,9 +84,12 @@ impl Feeder {
                         .map_err(FrameError::from)?;
                     network.flush().await.map_err(FrameError::from)?;
                 }
-                (Kind::Batch, Some(pages)) => pages.take(payload, qemu, counters).await?,
+                (Kind::Batch, Some(pages)) if !pages.ended => {
+                    pages.take(payload, qemu, counters).await?;
+                }
                 (Kind::Data, _) => {
                     self.digest().update(payload);
+                    self.end_pages(qemu, counters).await?;
                     give(qemu, payload, counters).await?;
                 }
                 (Kind::Final, _) => {
@@ -93,10 +97,26 @@ impl Feeder {
                     if self.digest().update(tail).finalize() != digest {
                         return Err(DestinationError::Digest);
                     }
+                    self.end_pages(qemu, counters).await?;
                     return give(qemu, tail, counters).await;
                 }
                 (other, _) => return Err(FrameError::OutOfTurn(other).into()),
             }
+        }
+    }
+
+    /// What comes now is for QEMU alone.
+    async fn end_pages(
+        &mut self,
+        qemu: &mut (impl AsyncWrite + Unpin),
+        counters: &Counters,
+    ) -> Result<(), DestinationError> {
+        match &mut self.pages {
+            Some(pages) if !pages.ended => {
+                pages.ended = true;
+                give(qemu, &pages.restorer.end_of_batches(), counters).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -144,7 +164,7 @@ impl Pages {
     async fn take(
         &mut self,
         payload: &[u8],
-        qemu: &mut unix::OwnedWriteHalf,
+        qemu: &mut (impl AsyncWrite + Unpin),
         counters: &Counters,
     ) -> Result<(), DestinationError> {
         let Some((flags, rest)) = payload.split_first() else {
@@ -186,3 +206,6 @@ async fn give(
     counters.gave(bytes.len());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,8 @@ impl Gatherer {
         }
     }
 
-    /// Takes apart what has been read into the chunk since the last time, as far as it is whole.
+    /// Takes apart what has been read into the chunk since the last time, as far as it is whole. A delta (XBZRLE) ends
+    /// that for good: QEMU would apply it to a page that the destination's relay may have written anew meanwhile.
     pub fn gather(&mut self, chunk: &mut Chunk) -> Progress {
         loop {
             let input = &chunk.bytes[chunk.parsed..];
@@ -127,6 +128,7 @@ impl Gatherer {
                 Step::RamEnded | Step::PassThrough(_) => return Progress::Rest,
             };
             match item {
+                Item::Literal(bytes) if is_delta(bytes) => return Progress::Rest,
                 Item::Literal(bytes) => {
                     self.digest.update(bytes);
                     chunk.ops.literal(bytes);
@@ -163,4 +165,14 @@ impl Gatherer {
     pub fn into_digest(self) -> blake3::Hasher {
         self.digest
     }
+}
+
+/// Whether a literal is the record of a page's delta: a word of offset and flags, in which only this one says 0x40
+/// (0x20: the block is the one before), and at least three bytes. Everything else that begins with a zero byte, as an
+/// offset does, is at most nine bytes long.
+fn is_delta(literal: &[u8]) -> bool {
+    let word = literal
+        .first_chunk()
+        .map_or(0, |word| u64::from_be_bytes(*word));
+    literal.len() > 10 && literal[0] == 0 && word & 0xfdf == 0x40
 }

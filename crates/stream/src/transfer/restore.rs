@@ -28,6 +28,11 @@ pub struct Restorer {
     direct: Option<Vec<u8>>,
     /// Whether the records at this point of the stream are of that block.
     in_direct: bool,
+    /// The newest page that QEMU was not given, as long as a record that follows may mean "the block before" and QEMU
+    /// would take another one for that.
+    untold: Option<u64>,
+    /// What that page contains.
+    kept: Box<[u8; PAGE]>,
     layout: Layout,
 }
 
@@ -97,6 +102,8 @@ impl Restorer {
             spare: Vec::new(),
             direct: direct.map(|name| name.as_bytes().to_vec()),
             in_direct: false,
+            untold: None,
+            kept: Box::new([0; PAGE]),
             layout: Layout::default(),
         }
     }
@@ -158,17 +165,30 @@ impl Restorer {
         &mut self.digest
     }
 
+    /// What QEMU must be given before anything that is not from a Batch: nothing, or if the stream goes on within the
+    /// memory that QEMU was not given, a page of it that says which block this is. From here on QEMU gets all pages.
+    pub fn end_of_batches(&mut self) -> Vec<u8> {
+        let mut record = Vec::new();
+        if let (Some(number), Some(name)) = (self.untold.take(), &self.direct) {
+            write_page_head(named(number, name), &mut record);
+            record.extend_from_slice(&*self.kept);
+        }
+        self.direct = None;
+        self.in_direct = false;
+        record
+    }
+
     fn lay_out(&mut self, body: &Body<'_>, answered: &Answered) {
-        let out = &mut self.layout;
-        out.clear();
+        self.layout.clear();
         let mut answers = answered.found.iter();
         let mut found = 0..;
         let mut block = None;
+        let mut newest = None;
         for op in body.ops() {
             let (first, count, zero) = match op {
                 Op::Literal(bytes) => {
                     self.digest.update(bytes);
-                    out.literal(bytes);
+                    self.literal(bytes, newest);
                     continue;
                 }
                 Op::Block(name) => {
@@ -184,10 +204,17 @@ impl Restorer {
                     offset: number * PAGE as u64,
                     block: block.take(),
                 };
+                if self.in_direct {
+                    self.untold = Some(number);
+                } else if head.block.is_some() {
+                    self.untold = None;
+                }
+                let out = &mut self.layout;
                 out.record.clear();
                 if zero {
                     write_zero(head, &mut out.record);
                     self.digest.update(&out.record);
+                    newest = Some(Part::Zeros(1));
                     out.place(number, Part::Zeros(1), self.in_direct);
                     continue;
                 }
@@ -203,9 +230,77 @@ impl Restorer {
                     }
                 };
                 self.digest.update(&hash.0);
+                newest = Some(part);
                 out.place(number, part, self.in_direct);
             }
         }
+        if let (Some(_), Some(part)) = (self.untold, newest) {
+            *self.kept = match part {
+                Part::Received(at) => body.contents[at],
+                Part::Found(at) => answered.contents[at],
+                _ => [0; PAGE],
+            };
+        }
+    }
+
+    /// Gives QEMU bytes as they are. If they may be a record of the block that QEMU was not told of, it is told now, by
+    /// the newest page of it, and gets the block's pages from here on: only in one place is their order kept.
+    fn literal(&mut self, bytes: &[u8], newest: Option<Part>) {
+        let out = &mut self.layout;
+        if let (Some(number), Some(name)) = (self.untold, &self.direct) {
+            match what_follows(bytes) {
+                Following::Records => {}
+                Following::Section => self.untold = None,
+                Following::Unknown => {
+                    let mut record = Vec::new();
+                    write_page_head(named(number, name), &mut record);
+                    out.literal(&record);
+                    match newest {
+                        None => out.literal(&*self.kept),
+                        Some(Part::Zeros(_)) => out.literal(&[0; PAGE]),
+                        Some(part) => out.stream.push(part),
+                    }
+                    self.untold = None;
+                    self.direct = None;
+                    self.in_direct = false;
+                }
+            }
+        }
+        out.literal(bytes);
+    }
+}
+
+fn named(number: u64, block: &[u8]) -> Head<'_> {
+    Head {
+        offset: number * PAGE as u64,
+        block: Some(block),
+    }
+}
+
+/// What bytes are that follow a record of a page.
+enum Following {
+    /// Marks between records, and nothing else.
+    Records,
+    /// The end of the section: whatever follows names its block.
+    Section,
+    Unknown,
+}
+
+fn what_follows(mut bytes: &[u8]) -> Following {
+    // Flags in a word of its own (RAM_SAVE_FLAG_EOS and RAM_SAVE_FLAG_MULTIFD_FLUSH in QEMU's migration/ram.c).
+    const END: u64 = 0x10;
+    const FLUSH: u64 = 0x200;
+    while let Some((word, rest)) = bytes.split_first_chunk() {
+        match u64::from_be_bytes(*word) {
+            END => return Following::Section,
+            FLUSH => bytes = rest,
+            _ => return Following::Unknown,
+        }
+    }
+    if bytes.is_empty() {
+        Following::Records
+    } else {
+        Following::Unknown
     }
 }
 
