@@ -8,6 +8,10 @@ use crate::{
     wire::Origin,
 };
 
+/// What is left to do when the destination has everything, and the VM should not wait for: pages of the blackout are
+/// still to be kept.
+pub type Afterwards = Box<dyn FnOnce() + Send>;
+
 /// The host's pages as one migration sees them. To be opened before root's rights are dropped.
 pub struct LocalPages {
     key: PageKey,

@@ -10,7 +10,7 @@ use super::DestinationError;
 use crate::{
     codec::PAGE,
     framed::{FrameError, FrameReader, write_frame, write_slices},
-    local::LocalPages,
+    local::{Afterwards, LocalPages},
     memory::GuestMemory,
     packing::Unpacker,
     pages::PageHash,
@@ -127,12 +127,14 @@ impl Feeder {
         }
     }
 
-    /// Remembers the pages that came in the blackout.
-    pub fn remember_the_rest(&mut self) {
-        if let Some(pages) = &mut self.pages {
-            let later = pages.later.iter().map(|(hash, page)| (*hash, &**page));
-            pages.local.remember(later);
-        }
+    /// Remembers the pages that came in the blackout, when it is called. The guest's memory is let go of now.
+    pub fn afterwards(self) -> Afterwards {
+        let kept = self.pages.map(|pages| (pages.local, pages.later));
+        Box::new(|| {
+            if let Some((mut local, later)) = kept {
+                local.remember(later.iter().map(|(hash, page)| (*hash, &**page)));
+            }
+        })
     }
 }
 
