@@ -239,6 +239,36 @@ fn a_vm_that_is_larger_than_the_store_still_gains_from_it() {
 }
 
 #[test]
+fn a_vm_alone_in_a_full_store_does_not_keep_only_what_is_outdated() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"), 64);
+    let capacity = store.stats().capacity;
+    put(&store, 1, 0..capacity);
+    // Five segments of new pages, of which at least two are there now.
+    put(&store, 1, 100_000..105_000);
+    assert!(found(&store, 100_000..105_000) > 1500);
+}
+
+#[test]
+fn room_is_given_once_and_only_in_the_segment_that_was_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"), 24);
+    put(&store, 1, 0..1000);
+    let table = &store.0.table;
+    let row = table.row(0);
+    assert_eq!(table.reserve(0, row.generation + 1, 1), None);
+    assert_eq!(table.reserve(0, row.generation, 20), Some((1000, 20)));
+    assert_eq!(table.reserve(0, row.generation, 20), Some((1020, 4)));
+    assert_eq!(table.reserve(0, row.generation, 20), None);
+    // Whatever the file says.
+    let used = u64::from(u32::MAX);
+    table.set_row(0, &Row { used, ..row });
+    assert_eq!(table.reserve(0, row.generation, 20), None);
+    put(&store, 1, 2000..2100);
+    assert_eq!(found(&store, 2000..2100), 100);
+}
+
+#[test]
 fn visits_that_take_segments_from_each_other_spoil_nothing_for_good() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");

@@ -95,8 +95,9 @@ impl Visit {
         Ok((segment, generation))
     }
 
-    /// The segment of the VM seen longest ago. If there are only its own: any of them. The next in turn would be the
-    /// worst: a VM comes by in the same order each time, so each page would go just before it is asked for.
+    /// The segment of the VM seen longest ago. If there are only its own, any of them but the newest: always the same
+    /// one would keep outdated pages for ever, and the next in turn would be the one that is asked for next, since a VM
+    /// comes by in the same order each time.
     fn victim(&self, used: u64) -> u64 {
         let table = &self.inner.table;
         let age = |at: &u64| {
@@ -107,7 +108,8 @@ impl Visit {
         if table.row(oldest).vm != self.vm {
             return oldest;
         }
-        let own = || (0..used).filter(|at| table.row(*at).vm == self.vm);
+        let newest = self.segment.map(|(segment, _)| segment);
+        let own = || (0..used).filter(|at| Some(*at) != newest && table.row(*at).vm == self.vm);
         let any = RandomState::new().hash_one(oldest) as usize;
         own().nth(any % own().count().max(1)).unwrap_or(oldest)
     }
