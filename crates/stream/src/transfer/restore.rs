@@ -403,3 +403,6 @@ impl<'a> Piece<'a> {
         self.asked
     }
 }
+
+#[cfg(test)]
+mod tests;
