@@ -1,5 +1,9 @@
 //! The destination's half: from Batches back to QEMU's stream, or straight into the guest's memory.
 
+mod layout;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::VecDeque, io::IoSlice};
 
 use crate::{
@@ -8,6 +12,7 @@ use crate::{
     transfer::RestoreError,
     wire::batch::{ASKED, Body, Op, PACKED},
 };
+use layout::{Layout, Part};
 
 /// What was answered to a Query: the Batch that follows relies on it.
 #[derive(Debug, Default)]
@@ -34,41 +39,6 @@ pub struct Restorer {
     /// What that page contains.
     kept: Box<[u8; PAGE]>,
     layout: Layout,
-}
-
-/// Where the parts of a piece lie.
-#[derive(Debug, Default)]
-struct Layout {
-    /// Literals, and records without contents.
-    small: Vec<u8>,
-    /// What QEMU gets.
-    stream: Vec<Part>,
-    /// What goes into the guest's memory: runs of pages.
-    memory: Vec<MemoryRun>,
-    /// Hashes of the contents that came, in order.
-    received: Vec<PageHash>,
-    /// A record, as the digest takes it.
-    record: Vec<u8>,
-}
-
-/// Pages that follow each other: from one number up to before another.
-#[derive(Debug)]
-struct MemoryRun {
-    first: u64,
-    end: u64,
-    parts: Vec<Part>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Part {
-    /// A range of `small`.
-    Small(usize, usize),
-    /// A page of the contents that came.
-    Received(usize),
-    /// A page of the contents that were found.
-    Found(usize),
-    /// So many zero pages.
-    Zeros(usize),
 }
 
 /// A restored piece of the stream.
@@ -304,56 +274,6 @@ fn what_follows(mut bytes: &[u8]) -> Following {
     }
 }
 
-impl Layout {
-    fn clear(&mut self) {
-        self.small.clear();
-        self.stream.clear();
-        self.memory.clear();
-        self.received.clear();
-    }
-
-    /// Puts a page where it goes; its record lies in `record`.
-    fn place(&mut self, number: u64, part: Part, direct: bool) {
-        if direct {
-            self.place_in_memory(number, part);
-            return;
-        }
-        let record = std::mem::take(&mut self.record);
-        self.literal(&record);
-        self.record = record;
-        // A zero page's record is complete without a content.
-        if !matches!(part, Part::Zeros(_)) {
-            self.stream.push(part);
-        }
-    }
-
-    fn place_in_memory(&mut self, number: u64, part: Part) {
-        match self.memory.last_mut() {
-            Some(run) if run.end == number => {
-                run.end += 1;
-                match (run.parts.last_mut(), part) {
-                    (Some(Part::Zeros(count)), Part::Zeros(_)) => *count += 1,
-                    _ => run.parts.push(part),
-                }
-            }
-            _ => self.memory.push(MemoryRun {
-                first: number,
-                end: number + 1,
-                parts: vec![part],
-            }),
-        }
-    }
-
-    fn literal(&mut self, bytes: &[u8]) {
-        let from = self.small.len();
-        self.small.extend_from_slice(bytes);
-        match self.stream.last_mut() {
-            Some(Part::Small(_, end)) => *end = self.small.len(),
-            _ => self.stream.push(Part::Small(from, self.small.len())),
-        }
-    }
-}
-
 impl<'a> Piece<'a> {
     fn slices(&self, parts: &[Part]) -> Vec<IoSlice<'a>> {
         let mut slices = Vec::with_capacity(parts.len());
@@ -403,6 +323,3 @@ impl<'a> Piece<'a> {
         self.asked
     }
 }
-
-#[cfg(test)]
-mod tests;
