@@ -19,6 +19,7 @@ declare -A ALLOWED=(
     [vim]="api model tls"
     [lab]="api dvdstore model net"
     [experiment]="api dvdstore model net"
+    [bench]="api dvdstore lab model net qemu"
 )
 # The binary and the end-to-end tests bring everything together.
 FREE="godwit tests fuzz"

@@ -1,7 +1,7 @@
 //! Every command, and the options that all of them take.
 
 use crate::cmd::{
-    agent::AgentCommand, audit::AuditCommand, completions::CompletionsArgs,
+    agent::AgentCommand, audit::AuditCommand, bench::BenchCommand, completions::CompletionsArgs,
     datastore::DatastoreCommand, doctor::DoctorArgs, dvdstore::DvdstoreCommand,
     event::EventCommand, experiment::ExperimentCommand, host::HostCommand, image::ImageCommand,
     keeper::KeeperArgs, lab::LabCommand, manager::ManagerCommand, migration::MigrationCommand,
@@ -77,6 +77,9 @@ enum Command {
     /// The test of what migrations cost, and its report
     #[command(subcommand)]
     Experiment(ExperimentCommand),
+    /// Compare ways to move a VM, on a lab
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Completions for a shell
     Completions(CompletionsArgs),
     /// The parent of a host's QEMU processes; started by the agent
@@ -151,6 +154,7 @@ async fn run(command: Command, context: &Context) -> ExitCode {
         Command::Lab(command) => Ok(command.run(context.json()).await),
         Command::Dvdstore(command) => Ok(command.run(context.json()).await),
         Command::Experiment(command) => Ok(command.run(|| context.farm(), context.json()).await),
+        Command::Bench(command) => command.run(context.json()).await,
         Command::Completions(args) => Ok(args.run()),
         Command::Keeper(_) | Command::Relay(_) => Ok(ExitCode::FAILURE), // handled before
     };

@@ -1,64 +1,65 @@
-//! QEMU's precopy stream, taken apart: a parser without I/O over borrowed bytes.
+//! QEMU's precopy migration stream, split into items so that a relay can replace what pages contain.
 //!
 //! ```text
-//! "QEVM" u32 3 | CONFIGURATION | COMMAND ... | START ram | PART ram ... | END ram | devices ... | EOF | description
+//! QEVM ─ configuration ─ commands ─ ram START ─ ram PART … ─ ram END ─ devices …
+//! └────────────── Literal ────────────────┘ └ Page, Zero, Literal ┘└ RamEnded: pass through
 //! ```
-//! The pieces that [`Parser::next`] gives are the stream, byte for byte and in order. Sections of devices carry no
-//! length, so the parser ends with the memory; what it does not understand before that ends it too ([`Opaque`]), and
-//! the rest passes through as it is. The format is that of QEMU 7.2 to 10.x without multifd: `migration/savevm.c` and
-//! `migration/ram.c` in QEMU's sources, `docs/devel/migration/` for its story. All integers are big-endian.
+//! No input or output happens here, nothing is copied, and no memory is asked for in the steady state. The bytes of
+//! all items one after another are the stream exactly. What is not understood ends the interpretation and never the
+//! migration: [`Step::PassThrough`]. So a relay is correct on any input, only its gain depends on what is recognized.
+//!
+//! The format was read in QEMU 7.2 to 10.0 (`migration/savevm.c`, `migration/ram.c`), without multifd's channels.
 
+mod format;
+mod opaque;
 mod parser;
-mod sections;
+pub mod plan;
+#[cfg(test)]
+mod tests;
+pub mod walk;
+pub mod writer;
 
+pub use opaque::Opaque;
 pub use parser::Parser;
 
-/// The size of a page in bytes (x86; a stream of another size is not taken apart).
+/// Bytes of a page of the guest's memory, the only size that is interpreted.
 pub const PAGE: usize = 4096;
 
-/// Flags in the low bits of a record's first word.
-mod flag {
-    pub const ZERO: u64 = 0x02;
-    pub const MEM_SIZE: u64 = 0x04;
-    pub const PAGE: u64 = 0x08;
-    pub const EOS: u64 = 0x10;
-    pub const CONTINUE: u64 = 0x20;
-    pub const XBZRLE: u64 = 0x40;
-    pub const MULTIFD_FLUSH: u64 = 0x200;
-    pub const ALL: u64 = 0xfff;
-}
+/// Bytes of the longest item: given as many, [`Parser::next`] never answers [`Step::More`].
+pub const LONGEST_ITEM: usize = 8 + 1 + u8::MAX as usize + PAGE;
 
-/// What the beginning of some bytes is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the beginning of the input is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// An item, which covers so many bytes.
+    /// The item covers `consumed` bytes of the input.
     Item {
         /// What it is.
         item: Item<'a>,
-        /// Its length in the stream.
+        /// How many bytes of the input it stands for; at least one.
         consumed: usize,
     },
-    /// More bytes are needed; nothing was consumed.
+    /// More bytes are needed: nothing was consumed. At the end of the stream: what is left is to be passed through.
     More,
-    /// The memory is complete, with the footer of its last section. Nothing was consumed, here and ever after.
+    /// The END section of `ram` is complete (including its footer); the rest of the stream is devices, to be passed
+    /// through. Nothing was consumed. Every later call says the same.
     RamEnded,
-    /// From here on it is not understood. Nothing was consumed, here and ever after.
+    /// Not understood from here on: pass the rest through. Nothing was consumed. Every later call says the same.
     PassThrough(Opaque),
 }
 
 /// A piece of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// To be passed on as it is: headers, marks, records that are not worth taking apart.
+    /// Passed on as it is: headers, marks of sections, xbzrle records. It may be any piece of such bytes.
     Literal(&'a [u8]),
-    /// A page's record.
+    /// The record of a page.
     Page {
         /// Which page.
         head: Head<'a>,
         /// What it contains.
         content: &'a [u8; PAGE],
     },
-    /// The record of a page that is all zeros.
+    /// The record of a page of zeroes.
     Zero {
         /// Which page.
         head: Head<'a>,
@@ -68,56 +69,31 @@ pub enum Item<'a> {
 /// Which page a record is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head<'a> {
-    /// The page's offset in its block, a multiple of [`PAGE`].
+    /// The page's offset in its block, in bytes, a multiple of [`PAGE`].
     pub offset: u64,
     /// The block's name, if the record says it; else it is the block of the record before.
     pub block: Option<&'a [u8]>,
 }
 
-/// Why a stream is not taken apart any further.
-#[derive(Debug, Clone, PartialEq, Eq, Copy, thiserror::Error)]
-pub enum Opaque {
-    /// It does not begin as a stream of version 3 does.
-    #[error("it is not a migration stream of version 3")]
-    NotAStream,
-    /// A kind of section, or of subsection, that is not known.
-    #[error("it has a section of the unknown kind {0:#04x} before the end of the memory")]
-    Section(u8),
-    /// A section of something that is not memory, so that its length is not known.
-    #[error("it has a section that is not memory before the end of the memory")]
-    NotMemory,
-    /// Memory in another version of the format, or pages of another size.
-    #[error("its memory is in another version or with pages of another size")]
-    Version,
-    /// A record with flags that are not known, or a number that cannot be.
-    #[error("it has a record of memory with the unknown flags {0:#05x}")]
-    Record(u64),
-}
+impl Head<'_> {
+    fn write(self, flags: u64, to: &mut Vec<u8>) {
+        let same = self.block.map_or(format::CONTINUE, |_| 0);
+        to.extend_from_slice(&(self.offset | flags | same).to_be_bytes());
+        if let Some(name) = self.block {
+            debug_assert!(name.len() <= usize::from(u8::MAX));
+            to.push(name.len() as u8);
+            to.extend_from_slice(name);
+        }
+    }
 
-/// Writes a record's first word and name.
-fn head(flags: u64, head: Head<'_>, to: &mut Vec<u8>) {
-    let same = if head.block.is_none() {
-        flag::CONTINUE
-    } else {
-        0
-    };
-    to.extend_from_slice(&(head.offset | flags | same).to_be_bytes());
-    if let Some(name) = head.block {
-        to.push(name.len() as u8);
-        to.extend_from_slice(name);
+    /// Writes the part of a page's record that comes before its content.
+    pub fn write_page(self, to: &mut Vec<u8>) {
+        self.write(format::PAGE_FLAG, to);
+    }
+
+    /// Writes the record of a page of zeroes.
+    pub fn write_zero(self, to: &mut Vec<u8>) {
+        self.write(format::ZERO, to);
+        to.push(0);
     }
 }
-
-/// Writes the part of a page's record before its content.
-pub fn write_page_head(page: Head<'_>, to: &mut Vec<u8>) {
-    head(flag::PAGE, page, to);
-}
-
-/// Writes the record of a page that is all zeros.
-pub fn write_zero(page: Head<'_>, to: &mut Vec<u8>) {
-    head(flag::ZERO, page, to);
-    to.push(0);
-}
-
-#[cfg(test)]
-mod tests;

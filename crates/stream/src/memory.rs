@@ -8,11 +8,16 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, IoSlice},
+    os::unix::fs::FileExt,
 };
 
 use nix::sys::uio::pwritev;
 
-use crate::{MemoryConfig, transfer::Run};
+use crate::{
+    MemoryConfig,
+    codec::{Head, PAGE},
+    transfer::Run,
+};
 
 /// A memory that cannot be written to.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +38,10 @@ const SLICES: usize = 1024;
 impl GuestMemory {
     /// Opens it. To be called before root's rights are dropped.
     pub fn open(config: &MemoryConfig) -> Result<Self, MemoryError> {
-        let file = OpenOptions::new().write(true).open(&config.file)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&config.file)?;
         let size = file.metadata()?.len();
         Ok(Self {
             file,
@@ -46,6 +54,21 @@ impl GuestMemory {
     #[must_use]
     pub fn block(&self) -> &str {
         &self.block
+    }
+
+    /// The record of the block's first page as it is now: QEMU learns from it which block the records after it are of,
+    /// and writes what is there already.
+    pub fn first_page_record(&self, block: &[u8]) -> io::Result<Vec<u8>> {
+        let mut record = Vec::new();
+        let head = Head {
+            offset: 0,
+            block: Some(block),
+        };
+        head.write_page(&mut record);
+        let content = record.len();
+        record.resize(content + PAGE, 0);
+        self.file.read_exact_at(&mut record[content..], 0)?;
+        Ok(record)
     }
 
     /// Writes pages that follow each other. Nothing is written outside of the memory.

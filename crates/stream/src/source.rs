@@ -151,6 +151,10 @@ pub async fn run(
             )
             .map_err(SourceError::Qemu)?;
             let rest = sender.drain(&mut qemu, &mut haves, counters).await?;
+            if let Some(why) = rest.opaque {
+                let what = format!("page awareness, for QEMU's stream is not understood: {why}");
+                report.say(Event::Without { what });
+            }
             (digest, begun) = (rest.digest, rest.begun);
             later = Some(sender.into_later());
         }

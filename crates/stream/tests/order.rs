@@ -13,7 +13,7 @@ use common::{
 };
 use godwit_stream::{
     Command, MemoryConfig, PagesConfig,
-    codec::{Head, PAGE, write_page_head, write_zero},
+    codec::{Head, PAGE},
     local::LocalPages,
     source::PIECE,
 };
@@ -26,6 +26,9 @@ const DELTA: u64 = 0x40;
 const END: u64 = 0x10;
 const FLUSH: u64 = 0x200;
 const SAME_BLOCK: u64 = 0x20;
+
+/// A section of a kind that our codec does not know, of five bytes.
+const ODD_SECTION: &[u8] = b"\x55odd!";
 
 type Blocks = BTreeMap<Vec<u8>, Vec<[u8; PAGE]>>;
 
@@ -58,6 +61,8 @@ enum Record {
     },
     Flush,
     Odd,
+    /// Ends this section, and begins another one after something between them that is not known.
+    OddSection,
 }
 
 /// A stream of these sections, and the memory that it makes.
@@ -65,7 +70,9 @@ fn source(sections: &[Vec<Record>], devices: usize) -> (Vec<u8>, Blocks) {
     let mut out = stream(&vec![[0; PAGE]; PAGES], &[], 0);
     let mut memory = blocks();
     for (at, records) in sections.iter().enumerate() {
-        out.extend([if at + 1 == sections.len() { 3 } else { 2 }, 0, 0, 0, 2]);
+        let kind = if at + 1 == sections.len() { 3 } else { 2 };
+        let begin = out.len();
+        out.extend([kind, 0, 0, 0, 2]);
         let mut block = None;
         for record in records {
             let mut head = |rom: bool, number: usize| {
@@ -83,12 +90,12 @@ fn source(sections: &[Vec<Record>], devices: usize) -> (Vec<u8>, Blocks) {
                     } else {
                         noise(seed)
                     };
-                    write_page_head(head(rom, number), &mut out);
+                    head(rom, number).write_page(&mut out);
                     out.extend(content);
                     *page_of(&mut memory, rom, number) = content;
                 }
                 Record::Zero { rom, number } => {
-                    write_zero(head(rom, number), &mut out);
+                    head(rom, number).write_zero(&mut out);
                     *page_of(&mut memory, rom, number) = [0; PAGE];
                 }
                 Record::Delta { rom, number, value } => {
@@ -99,10 +106,19 @@ fn source(sections: &[Vec<Record>], devices: usize) -> (Vec<u8>, Blocks) {
                         out.push(name.len() as u8);
                         out.extend(name);
                     }
-                    out.extend([1, 0, 1, value]);
+                    out.extend([1, 0, 3, 0, 1, value]);
                     page_of(&mut memory, rom, number)[0] = value;
                 }
                 Record::Flush => out.extend(FLUSH.to_be_bytes()),
+                Record::OddSection => {
+                    block = None;
+                    // Only the newest is the last one.
+                    out[begin] = 2;
+                    out.extend(END.to_be_bytes());
+                    out.extend(b"\x7e\0\0\0\x02");
+                    out.extend(ODD_SECTION);
+                    out.extend([kind, 0, 0, 0, 2]);
+                }
                 Record::Odd => out.extend((ODD | SAME_BLOCK).to_be_bytes()),
             }
         }
@@ -122,7 +138,16 @@ fn load(stream: &[u8], memory: &mut Blocks) {
         first
     };
     loop {
-        let last = take(5)[0] == 3;
+        let head = take(5);
+        if head == ODD_SECTION {
+            continue;
+        }
+        assert!(
+            matches!(head[0], 2 | 3),
+            "QEMU: Unknown savevm section type {}",
+            head[0]
+        );
+        let last = head[0] == 3;
         let mut block = None;
         loop {
             let word = u64::from_be_bytes(take(8).try_into().unwrap());
@@ -141,7 +166,7 @@ fn load(stream: &[u8], memory: &mut Blocks) {
             match flags & !SAME_BLOCK {
                 0x02 => *page = [take(1)[0]; PAGE],
                 0x08 => *page = take(PAGE).try_into().unwrap(),
-                DELTA => page[0] = take(4)[3],
+                DELTA => page[0] = take(6)[5],
                 other => panic!("{other:#x}"),
             }
         }
@@ -234,6 +259,12 @@ async fn what_follows_something_unknown_goes_into_the_right_block() {
 }
 
 #[tokio::test]
+async fn what_follows_something_unknown_between_sections_is_still_a_section() {
+    let first = vec![page(1, 1), page(2, 2), Record::OddSection, page(1, 3)];
+    moves(&[first, vec![page(3, 4)]], 1000).await;
+}
+
+#[tokio::test]
 async fn a_delta_is_never_applied_to_what_came_after_it() {
     let delta = Record::Delta {
         rom: false,
@@ -262,6 +293,7 @@ fn rare() -> impl Strategy<Value = Option<Record>> {
     prop_oneof![
         Just(None),
         Just(Some(Record::Odd)),
+        Just(Some(Record::OddSection)),
         (any::<bool>(), 0..PAGES, any::<u8>())
             .prop_map(|(rom, number, value)| Some(Record::Delta { rom, number, value })),
     ]

@@ -279,3 +279,41 @@ async fn pages_go_straight_into_the_guests_memory() {
         assert!(arrived.await.unwrap() == rest);
     }
 }
+
+#[tokio::test]
+async fn a_stream_that_is_not_understood_half_way_goes_on_in_the_right_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = memory(9);
+    let mut data = stream(&memory, &[(0..1000).collect(), vec![10, 14]], 1000);
+    // A record with an unknown flag in the blackout's section, then the page's own, of the same block as before.
+    let record = data.len() - 1000 - 13 - 4096 - 8;
+    let tail = [&[0, 0, 0, 0, 0, 0, 0x90, 0xa0][..], &data[record..]].concat();
+    data.splice(record.., tail.clone());
+    let file = dir.path().join("memory");
+    std::fs::write(&file, vec![0; 4096 * PAGE]).unwrap();
+    let rig = Rig::new();
+    let mut config = rig.destination_config();
+    config.memory = Some(MemoryConfig {
+        file: file.clone(),
+        block: "pc.ram".into(),
+    });
+    let (mut destination, address, qemu) =
+        rig.start_destination(config, Some(host(None, KEY))).await;
+    let arrived = read_all(qemu);
+    let mut source = rig.start_source(rig.source_config(address), Some(host(None, KEY)));
+    write_all(rig.source_qemu().await, data)
+        .await
+        .unwrap()
+        .unwrap();
+    source
+        .wait_for(|event| matches!(event, Event::Without { what } if what.contains("0x90a0")))
+        .await;
+    source.orders.send(Command::Release).await.unwrap();
+    source.end().await.unwrap();
+    destination.end().await.unwrap();
+    let arrived = arrived.await.unwrap();
+    assert!(std::fs::read(&file).unwrap()[..1000 * PAGE] == *memory[..1000].as_flattened());
+    // What QEMU gets last: the block by name with a page as it is, then what was not understood.
+    let told = [&8_u64.to_be_bytes()[..], b"\x06pc.ram", &memory[0], &tail].concat();
+    assert!(arrived.ends_with(&told));
+}

@@ -89,7 +89,9 @@ impl Feeder {
                 }
                 (Kind::Data, _) => {
                     self.digest().update(payload);
-                    self.end_pages(qemu, counters).await?;
+                    if let Some(pages) = &mut self.pages {
+                        pages.ended = true;
+                    }
                     give(qemu, payload, counters).await?;
                 }
                 (Kind::Final, _) => {
@@ -97,26 +99,10 @@ impl Feeder {
                     if self.digest().update(tail).finalize() != digest {
                         return Err(DestinationError::Digest);
                     }
-                    self.end_pages(qemu, counters).await?;
                     return give(qemu, tail, counters).await;
                 }
                 (other, _) => return Err(FrameError::OutOfTurn(other).into()),
             }
-        }
-    }
-
-    /// What comes now is for QEMU alone.
-    async fn end_pages(
-        &mut self,
-        qemu: &mut (impl AsyncWrite + Unpin),
-        counters: &Counters,
-    ) -> Result<(), DestinationError> {
-        match &mut self.pages {
-            Some(pages) if !pages.ended => {
-                pages.ended = true;
-                give(qemu, &pages.restorer.end_of_batches(), counters).await
-            }
-            _ => Ok(()),
         }
     }
 
@@ -185,6 +171,11 @@ impl Pages {
         write_slices(qemu, &mut slices)
             .await
             .map_err(DestinationError::Qemu)?;
+        if let (Some(block), Some(memory)) = (piece.untold_block(), &self.memory) {
+            let record = memory.first_page_record(block);
+            let record = record.map_err(DestinationError::Memory)?;
+            give(qemu, &record, counters).await?;
+        }
         if piece.asked() {
             self.local.remember(piece.received());
         } else {

@@ -54,6 +54,8 @@ pub struct Rest {
     pub digest: blake3::Hasher,
     /// What was read of the rest.
     pub begun: Vec<u8>,
+    /// Why the memory was not taken apart to its end, if it was not.
+    pub opaque: Option<String>,
 }
 
 impl<W: AsyncWrite + Unpin> MemorySender<W> {
@@ -115,9 +117,11 @@ impl<W: AsyncWrite + Unpin> MemorySender<W> {
             let have = haves.recv().await;
             self.answered(have, counters).await?;
         }
+        let (digest, opaque) = gatherer.into_end();
         Ok(Rest {
-            digest: gatherer.into_digest(),
+            digest,
             begun: std::mem::take(chunk.bytes()),
+            opaque,
         })
     }
 

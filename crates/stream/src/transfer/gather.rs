@@ -1,7 +1,7 @@
 //! The source's half: from pieces of QEMU's stream to chunks that can be asked about and sent.
 
 use crate::{
-    codec::{Item, PAGE, Parser, Step, write_page_head, write_zero},
+    codec::{Item, PAGE, Parser, Step},
     pages::{PageHash, PageKey},
     wire::batch::{MAX_PAGES, OpWriter},
 };
@@ -92,6 +92,9 @@ impl Chunk {
     }
 }
 
+/// The word that ends the records of a section (RAM_SAVE_FLAG_EOS in QEMU's migration/ram.c).
+const END_OF_RECORDS: [u8; 8] = 0x10_u64.to_be_bytes();
+
 /// Takes the stream apart and its digest.
 pub struct Gatherer {
     parser: Parser,
@@ -99,6 +102,10 @@ pub struct Gatherer {
     digest: blake3::Hasher,
     /// A record as the digest takes it.
     record: Vec<u8>,
+    /// Whether the next record may be of "the block before".
+    in_records: bool,
+    /// Why the memory is not taken apart to its end.
+    opaque: Option<String>,
 }
 
 impl Gatherer {
@@ -110,13 +117,17 @@ impl Gatherer {
             key,
             digest: blake3::Hasher::new(),
             record: Vec::new(),
+            in_records: false,
+            opaque: None,
         }
     }
 
-    /// Takes apart what has been read into the chunk since the last time, as far as it is whole. A delta (XBZRLE) ends
-    /// that for good: QEMU would apply it to a page that the destination's relay may have written anew meanwhile.
+    /// Takes apart what has been read into the chunk since the last time, as far as it is whole.
     pub fn gather(&mut self, chunk: &mut Chunk) -> Progress {
         loop {
+            if self.opaque.is_some() {
+                return Progress::Rest;
+            }
             let input = &chunk.bytes[chunk.parsed..];
             // A full Query ends the chunk; what is left goes into the next.
             if input.is_empty() || chunk.pages.len() == MAX_PAGES {
@@ -125,25 +136,34 @@ impl Gatherer {
             let (item, consumed) = match self.parser.next(input) {
                 Step::Item { item, consumed } => (item, consumed),
                 Step::More => return Progress::Memory,
-                Step::RamEnded | Step::PassThrough(_) => return Progress::Rest,
+                Step::RamEnded => return Progress::Rest,
+                Step::PassThrough(why) => {
+                    return self.give_up(why.to_string(), chunk);
+                }
             };
+            if self.parser.seen_deltas() {
+                // A delta is against what QEMU at the destination has in memory at that point of the stream.
+                return self.give_up("it has xbzrle records".to_owned(), chunk);
+            }
             match item {
-                Item::Literal(bytes) if is_delta(bytes) => return Progress::Rest,
                 Item::Literal(bytes) => {
+                    self.in_records &= bytes != END_OF_RECORDS;
                     self.digest.update(bytes);
                     chunk.ops.literal(bytes);
                 }
                 Item::Zero { head } => {
+                    self.in_records = true;
                     self.record.clear();
-                    write_zero(head, &mut self.record);
+                    head.write_zero(&mut self.record);
                     self.digest.update(&self.record);
                     chunk.ops.zero(head);
                     chunk.zeros += 1;
                 }
                 Item::Page { head, content } => {
+                    self.in_records = true;
                     let hash = self.key.hash(content);
                     self.record.clear();
-                    write_page_head(head, &mut self.record);
+                    head.write_page(&mut self.record);
                     self.record.extend_from_slice(&hash.0);
                     self.digest.update(&self.record);
                     chunk.ops.page(head);
@@ -154,25 +174,24 @@ impl Gatherer {
         }
     }
 
+    /// What follows is not taken apart. Between sections that is for nobody to know: the next one names its blocks.
+    fn give_up(&mut self, why: String, chunk: &mut Chunk) -> Progress {
+        self.opaque = Some(why);
+        if self.in_records {
+            chunk.ops.as_it_is();
+        }
+        Progress::Rest
+    }
+
     /// Whether the VM stands still: what comes now prolongs the blackout.
     #[must_use]
     pub fn in_blackout(&self) -> bool {
         self.parser.in_last_section()
     }
 
-    /// The digest so far.
+    /// The digest so far, and why the memory was not taken apart to its end, if it was not.
     #[must_use]
-    pub fn into_digest(self) -> blake3::Hasher {
-        self.digest
+    pub fn into_end(self) -> (blake3::Hasher, Option<String>) {
+        (self.digest, self.opaque)
     }
-}
-
-/// Whether a literal is the record of a page's delta: a word of offset and flags, in which only this one says 0x40
-/// (0x20: the block is the one before), and at least three bytes. Everything else that begins with a zero byte, as an
-/// offset does, is at most nine bytes long.
-fn is_delta(literal: &[u8]) -> bool {
-    let word = literal
-        .first_chunk()
-        .map_or(0, |word| u64::from_be_bytes(*word));
-    literal.len() > 10 && literal[0] == 0 && word & 0xfdf == 0x40
 }

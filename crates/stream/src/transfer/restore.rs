@@ -1,18 +1,13 @@
 //! The destination's half: from Batches back to QEMU's stream, or straight into the guest's memory.
 
-mod layout;
-#[cfg(test)]
-mod tests;
-
 use std::{collections::VecDeque, io::IoSlice};
 
 use crate::{
-    codec::{Head, PAGE, write_page_head, write_zero},
+    codec::{Head, PAGE},
     pages::{PageHash, PageKey},
     transfer::RestoreError,
     wire::batch::{ASKED, Body, Op, PACKED},
 };
-use layout::{Layout, Part};
 
 /// What was answered to a Query: the Batch that follows relies on it.
 #[derive(Debug, Default)]
@@ -33,12 +28,44 @@ pub struct Restorer {
     direct: Option<Vec<u8>>,
     /// Whether the records at this point of the stream are of that block.
     in_direct: bool,
-    /// The newest page that QEMU was not given, as long as a record that follows may mean "the block before" and QEMU
-    /// would take another one for that.
-    untold: Option<u64>,
-    /// What that page contains.
-    kept: Box<[u8; PAGE]>,
     layout: Layout,
+}
+
+/// Where the parts of a piece lie.
+#[derive(Debug, Default)]
+struct Layout {
+    /// Literals, and records without contents.
+    small: Vec<u8>,
+    /// What QEMU gets.
+    stream: Vec<Part>,
+    /// What goes into the guest's memory: runs of pages.
+    memory: Vec<MemoryRun>,
+    /// Hashes of the contents that came, in order.
+    received: Vec<PageHash>,
+    /// The block that QEMU must be told of before records follow that it has not been given the first one of.
+    untold: Option<Vec<u8>>,
+    /// A record, as the digest takes it.
+    record: Vec<u8>,
+}
+
+/// Pages that follow each other: from one number up to before another.
+#[derive(Debug)]
+struct MemoryRun {
+    first: u64,
+    end: u64,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// A range of `small`.
+    Small(usize, usize),
+    /// A page of the contents that came.
+    Received(usize),
+    /// A page of the contents that were found.
+    Found(usize),
+    /// So many zero pages.
+    Zeros(usize),
 }
 
 /// A restored piece of the stream.
@@ -72,8 +99,6 @@ impl Restorer {
             spare: Vec::new(),
             direct: direct.map(|name| name.as_bytes().to_vec()),
             in_direct: false,
-            untold: None,
-            kept: Box::new([0; PAGE]),
             layout: Layout::default(),
         }
     }
@@ -135,35 +160,27 @@ impl Restorer {
         &mut self.digest
     }
 
-    /// What QEMU must be given before anything that is not from a Batch: nothing, or if the stream goes on within the
-    /// memory that QEMU was not given, a page of it that says which block this is. From here on QEMU gets all pages.
-    pub fn end_of_batches(&mut self) -> Vec<u8> {
-        let mut record = Vec::new();
-        if let (Some(number), Some(name)) = (self.untold.take(), &self.direct) {
-            write_page_head(named(number, name), &mut record);
-            record.extend_from_slice(&*self.kept);
-        }
-        self.direct = None;
-        self.in_direct = false;
-        record
-    }
-
     fn lay_out(&mut self, body: &Body<'_>, answered: &Answered) {
-        self.layout.clear();
+        let out = &mut self.layout;
+        out.clear();
         let mut answers = answered.found.iter();
         let mut found = 0..;
         let mut block = None;
-        let mut newest = None;
         for op in body.ops() {
             let (first, count, zero) = match op {
                 Op::Literal(bytes) => {
                     self.digest.update(bytes);
-                    self.literal(bytes, newest);
+                    out.literal(bytes);
                     continue;
                 }
                 Op::Block(name) => {
                     block = Some(name);
                     self.in_direct = self.direct.as_deref() == Some(name);
+                    continue;
+                }
+                Op::AsItIs => {
+                    let direct = self.direct.take();
+                    out.untold = direct.filter(|_| std::mem::take(&mut self.in_direct));
                     continue;
                 }
                 Op::Zeros { first, count } => (first, count, true),
@@ -174,21 +191,14 @@ impl Restorer {
                     offset: number * PAGE as u64,
                     block: block.take(),
                 };
-                if self.in_direct {
-                    self.untold = Some(number);
-                } else if head.block.is_some() {
-                    self.untold = None;
-                }
-                let out = &mut self.layout;
                 out.record.clear();
                 if zero {
-                    write_zero(head, &mut out.record);
+                    head.write_zero(&mut out.record);
                     self.digest.update(&out.record);
-                    newest = Some(Part::Zeros(1));
                     out.place(number, Part::Zeros(1), self.in_direct);
                     continue;
                 }
-                write_page_head(head, &mut out.record);
+                head.write_page(&mut out.record);
                 self.digest.update(&out.record);
                 let (part, hash) = match answers.next() {
                     Some(Some(hash)) => (Part::Found(found.next().unwrap_or(0)), *hash),
@@ -200,77 +210,60 @@ impl Restorer {
                     }
                 };
                 self.digest.update(&hash.0);
-                newest = Some(part);
                 out.place(number, part, self.in_direct);
             }
         }
-        if let (Some(_), Some(part)) = (self.untold, newest) {
-            *self.kept = match part {
-                Part::Received(at) => body.contents[at],
-                Part::Found(at) => answered.contents[at],
-                _ => [0; PAGE],
-            };
+    }
+}
+
+impl Layout {
+    fn clear(&mut self) {
+        self.small.clear();
+        self.stream.clear();
+        self.memory.clear();
+        self.received.clear();
+        self.untold = None;
+    }
+
+    /// Puts a page where it goes; its record lies in `record`.
+    fn place(&mut self, number: u64, part: Part, direct: bool) {
+        if direct {
+            self.place_in_memory(number, part);
+            return;
+        }
+        let record = std::mem::take(&mut self.record);
+        self.literal(&record);
+        self.record = record;
+        // A zero page's record is complete without a content.
+        if !matches!(part, Part::Zeros(_)) {
+            self.stream.push(part);
         }
     }
 
-    /// Gives QEMU bytes as they are. If they may be a record of the block that QEMU was not told of, it is told now, by
-    /// the newest page of it, and gets the block's pages from here on: only in one place is their order kept.
-    fn literal(&mut self, bytes: &[u8], newest: Option<Part>) {
-        let out = &mut self.layout;
-        if let (Some(number), Some(name)) = (self.untold, &self.direct) {
-            match what_follows(bytes) {
-                Following::Records => {}
-                Following::Section => self.untold = None,
-                Following::Unknown => {
-                    let mut record = Vec::new();
-                    write_page_head(named(number, name), &mut record);
-                    out.literal(&record);
-                    match newest {
-                        None => out.literal(&*self.kept),
-                        Some(Part::Zeros(_)) => out.literal(&[0; PAGE]),
-                        Some(part) => out.stream.push(part),
-                    }
-                    self.untold = None;
-                    self.direct = None;
-                    self.in_direct = false;
+    fn place_in_memory(&mut self, number: u64, part: Part) {
+        match self.memory.last_mut() {
+            Some(run) if run.end == number => {
+                run.end += 1;
+                match (run.parts.last_mut(), part) {
+                    (Some(Part::Zeros(count)), Part::Zeros(_)) => *count += 1,
+                    _ => run.parts.push(part),
                 }
             }
-        }
-        out.literal(bytes);
-    }
-}
-
-fn named(number: u64, block: &[u8]) -> Head<'_> {
-    Head {
-        offset: number * PAGE as u64,
-        block: Some(block),
-    }
-}
-
-/// What bytes are that follow a record of a page.
-enum Following {
-    /// Marks between records, and nothing else.
-    Records,
-    /// The end of the section: whatever follows names its block.
-    Section,
-    Unknown,
-}
-
-fn what_follows(mut bytes: &[u8]) -> Following {
-    // Flags in a word of its own (RAM_SAVE_FLAG_EOS and RAM_SAVE_FLAG_MULTIFD_FLUSH in QEMU's migration/ram.c).
-    const END: u64 = 0x10;
-    const FLUSH: u64 = 0x200;
-    while let Some((word, rest)) = bytes.split_first_chunk() {
-        match u64::from_be_bytes(*word) {
-            END => return Following::Section,
-            FLUSH => bytes = rest,
-            _ => return Following::Unknown,
+            _ => self.memory.push(MemoryRun {
+                first: number,
+                end: number + 1,
+                parts: vec![part],
+            }),
         }
     }
-    if bytes.is_empty() {
-        Following::Records
-    } else {
-        Following::Unknown
+
+    fn literal(&mut self, bytes: &[u8]) {
+        let from = self.small.len();
+        self.small.extend_from_slice(bytes);
+        match self.stream.last_mut() {
+            Some(Part::Small(_, end)) => *end = self.small.len(),
+            _ => self.stream.push(Part::Small(from, self.small.len())),
+        }
     }
 }
 
@@ -315,6 +308,13 @@ impl<'a> Piece<'a> {
             .iter()
             .copied()
             .zip(self.contents.iter())
+    }
+
+    /// The block that the records which follow this piece are of, if QEMU does not know it: it was given none of the
+    /// records before them. It must be given one that names the block.
+    #[must_use]
+    pub fn untold_block(&self) -> Option<&'a [u8]> {
+        self.layout.untold.as_deref()
     }
 
     /// Whether the source had asked for its pages.

@@ -7,6 +7,7 @@
 //!          | 1 zeros      varint first | varint count                records of zero pages
 //!          | 2 pages      varint first | varint count                records of pages
 //!          | 3 block      varint length | name                       the next record is the first of this block
+//!          | 4 as it is                                              the stream goes on as it is, with records
 //! ```
 //! `first` is a page's number in its block (offset / 4096); varints are LEB128. The pages are those of the Query that
 //! this Batch answers to (flag ASKED), in the same order: the ones which the destination has are not in the contents.
@@ -64,6 +65,9 @@ pub enum Op<'a> {
     },
     /// The record that follows says that it is of this block, and so are those after it.
     Block(&'a [u8]),
+    /// From here on the stream is passed on as it is, in the middle of a section's records: the next one may be of the
+    /// block before.
+    AsItIs,
 }
 
 /// Writes ops, joining what belongs together.
@@ -96,6 +100,13 @@ impl OpWriter {
     /// A page's record.
     pub fn page(&mut self, head: Head<'_>) {
         self.record(false, head);
+    }
+
+    /// The stream goes on as it is.
+    pub fn as_it_is(&mut self) {
+        self.end_run();
+        self.end_literal();
+        self.ops.push(4);
     }
 
     fn record(&mut self, zero: bool, head: Head<'_>) {
@@ -190,6 +201,7 @@ impl<'a> Body<'a> {
                 Op::Zeros { count, .. } => (0, count.saturating_mul(ZERO_RECORD)),
                 Op::Pages { count, .. } => (count, count.saturating_mul(RECORD)),
                 Op::Block(name) => (0, 1 + name.len()),
+                Op::AsItIs => (0, 0),
             };
             pages = pages.saturating_add(more_pages);
             expanded = expanded.saturating_add(bytes);
@@ -256,6 +268,7 @@ fn read_op(bytes: &[u8]) -> Result<(Op<'_>, &[u8]), BatchError> {
             }
             Ok((Op::Block(name), rest))
         }
+        4 => Ok((Op::AsItIs, rest)),
         _ => Err(BatchError::BadOp),
     }
 }
@@ -355,7 +368,7 @@ mod tests {
         }
 
         #[test]
-        fn any_ops_are_refused_or_bounded(ops in proptest::collection::vec(prop_oneof![0_u8..4, any::<u8>()], 0..40)) {
+        fn any_ops_are_refused_or_bounded(ops in proptest::collection::vec(prop_oneof![0_u8..5, any::<u8>()], 0..40)) {
             let bytes = body(&ops, 0);
             if let Ok(body) = Body::decode(&bytes) {
                 prop_assert!(body.ops().count() <= ops.len());

@@ -1,6 +1,6 @@
 //! Streams such as QEMU writes: of a machine with one block of memory, in rounds.
 
-use godwit_stream::codec::{Head, PAGE, write_page_head, write_zero};
+use godwit_stream::codec::{Head, PAGE};
 
 /// A machine's memory, page by page.
 pub type Memory = Vec<[u8; PAGE]>;
@@ -41,9 +41,9 @@ pub fn stream(memory: &Memory, rounds: &[Vec<usize>], devices: usize) -> Vec<u8>
                 block: (at == 0).then_some(b"pc.ram"),
             };
             if memory[*page] == [0; PAGE] {
-                write_zero(head, &mut out);
+                head.write_zero(&mut out);
             } else {
-                write_page_head(head, &mut out);
+                head.write_page(&mut out);
                 out.extend(&memory[*page]);
             }
         }
