@@ -60,6 +60,7 @@ fn op() -> impl Strategy<Value = Vec<u8>> {
             .prop_map(|(code, first, count)| [vec![code], first, vec![count]].concat()),
         2 => Just(b"\x03\x06pc.ram".to_vec()),
         1 => Just(b"\x03\x03rom".to_vec()),
+        1 => Just(vec![4]),
         1 => Just(b"\x00\x08\0\0\0\0\0\0\0\x10".to_vec()),
         1 => prop::collection::vec(any::<u8>(), 0..12),
     ]
