@@ -18,7 +18,7 @@ use crate::{
     DestinationConfig, Event,
     accept::{self, Connection},
     framed::{FrameError, FrameReader, write_frame},
-    local::LocalPages,
+    local::{Afterwards, LocalPages},
     memory::GuestMemory,
     orders::{Orders, Stop},
     report::{Counters, Reporter, whole},
@@ -71,7 +71,7 @@ pub struct DestinationSockets {
     pub network: TcpListener,
 }
 
-/// Runs the relay to its end: returns when QEMU has been given everything. `accepted` is called as soon as the right
+/// Runs the relay to its end: returns at once when QEMU has been given everything, since the VM stands still. `accepted` is called as soon as the right
 /// relay was let in: no rights are needed after it.
 pub async fn run(
     sockets: DestinationSockets,
@@ -81,7 +81,7 @@ pub async fn run(
     orders: &mut Orders,
     (report, counters): (&Reporter, &Counters),
     accepted: impl FnOnce() -> io::Result<()>,
-) -> Result<(), DestinationError> {
+) -> Result<Afterwards, DestinationError> {
     let waiting = timeout(
         config.wait,
         accept::accept(sockets.network, tls, config, report),
@@ -114,8 +114,7 @@ pub async fn run(
             // QEMU has everything: that the source may not learn of it changes nothing about that.
             let _ = write_frame(connection, Kind::Accepted, [&[]; 3]).await;
             let _ = connection.shutdown().await;
-            feeder.remember_the_rest();
-            Ok(())
+            Ok(feeder.afterwards())
         }
         Err(error) => {
             let _ = timeout(LINGER, give_up(connection, &whole(&error))).await;

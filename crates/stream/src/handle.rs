@@ -294,9 +294,16 @@ async fn supervise(
         other => other,
     };
     drop(stdin);
+    let is_good = matches!(last, Event::Verified { .. });
+    if is_good {
+        // Now: the VM stands still until the agent knows. What the process still does is for later migrations.
+        let _ = events.send(last.clone()).await;
+    }
     let _ = child.wait().await;
     shared.ended.store(true, Ordering::SeqCst);
-    let _ = events.send(last).await;
+    if !is_good {
+        let _ = events.send(last).await;
+    }
 }
 
 async fn send(stdin: &mut ChildStdin, command: Command) {

@@ -21,7 +21,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::{
     DestinationConfig, Event, PagesConfig, SourceConfig,
     destination::{self, DestinationError, DestinationSockets},
-    local::LocalPages,
+    local::{Afterwards, LocalPages},
     memory::GuestMemory,
     orders::Orders,
     privilege::{self, Keep, PrivilegeError},
@@ -69,7 +69,7 @@ pub fn receive() -> ExitCode {
 }
 
 /// What is left to say at the end: everything a run counted, and how it ended.
-type Ending = (Result<(), ProcessError>, bool, Arc<Counters>);
+type Ending = (Result<Afterwards, ProcessError>, bool, Arc<Counters>);
 
 fn send_all(counters: &Arc<Counters>) -> Ending {
     let mut released = false;
@@ -168,21 +168,29 @@ fn say_without(report: &Reporter, without: Vec<String>) {
     }
 }
 
-/// Says the last word and gives the exit code.
+/// Says the last word, for which a VM may be waiting; then does the rest, and gives the exit code.
 fn conclude((result, released, counters): Ending) -> ExitCode {
     let totals = counters.totals();
-    let (event, code) = match result {
-        Ok(()) => (Event::Verified { totals }, ExitCode::SUCCESS),
+    let (event, afterwards, code) = match result {
+        Ok(afterwards) => (
+            Event::Verified { totals },
+            Some(afterwards),
+            ExitCode::SUCCESS,
+        ),
         Err(error) => (
             Event::Failed {
                 reason: whole(&error),
                 released,
                 totals,
             },
+            None,
             ExitCode::FAILURE,
         ),
     };
     print(&event);
+    if let Some(afterwards) = afterwards {
+        afterwards();
+    }
     code
 }
 
@@ -223,7 +231,7 @@ fn read_config<T: DeserializeOwned>() -> Result<T, ProcessError> {
 }
 
 /// One thread: everything here happens in turn, and CPU time is what a migration must not waste.
-fn in_runtime(run: impl Future<Output = Result<(), ProcessError>>) -> Result<(), ProcessError> {
+fn in_runtime<T>(run: impl Future<Output = Result<T, ProcessError>>) -> Result<T, ProcessError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

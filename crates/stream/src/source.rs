@@ -28,7 +28,7 @@ use crate::{
     Event, SourceConfig,
     framed::{FrameError, FrameReader, write_frame},
     link::LinkWatch,
-    local::LocalPages,
+    local::{Afterwards, LocalPages},
     orders::{Orders, Stop},
     report::{Counters, Reporter},
     sockets,
@@ -115,7 +115,7 @@ pub async fn run(
     local: Option<LocalPages>,
     orders: &mut Orders,
     (report, counters): (&Reporter, &Counters),
-) -> Result<(), Failure> {
+) -> Result<Afterwards, Failure> {
     let offered = local
         .as_ref()
         .map_or(Capabilities::default(), |_| Capabilities::PAGES);
@@ -191,10 +191,11 @@ pub async fn run(
         stop = orders.gone() => return Err(after(stop.into())),
     }
     let _ = writing.shutdown().await;
-    if let Some(later) = later {
-        later.remember();
-    }
-    Ok(())
+    Ok(Box::new(|| {
+        if let Some(later) = later {
+            later.remember();
+        }
+    }))
 }
 
 /// Connects, checks who it is, and introduces itself.

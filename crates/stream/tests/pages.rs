@@ -15,6 +15,7 @@ use godwit_stream::{
     codec::PAGE,
     destination::DestinationError,
     local::LocalPages,
+    pages::PageStore,
     source::{PIECE, SourceError},
 };
 
@@ -107,6 +108,38 @@ async fn memory_arrives_as_it_was_and_a_return_costs_what_has_changed() {
         totals.bytes_out.0 < (42 + 127) * 4200 + 60_000,
         "{totals:?}"
     );
+}
+
+#[tokio::test]
+async fn the_vm_does_not_wait_for_the_keeping_of_its_last_pages() {
+    let stores = tempfile::tempdir().unwrap();
+    let [here, there] = ["here", "there"].map(|name| stores.path().join(name));
+    // Everything is sent in the blackout.
+    let blackout: Vec<usize> = (0..400).collect();
+    let data = stream(&memory(9), &[blackout], 1000);
+    let rig = Rig::new();
+    let local = |path: &PathBuf| host(Some(path.clone()), KEY);
+    let (mut destination, address, qemu) = rig
+        .start_destination(rig.destination_config(), Some(local(&there)))
+        .await;
+    let reading = read_all(qemu);
+    let mut source = rig.start_source(rig.source_config(address), Some(local(&here)));
+    write_all(rig.source_qemu().await, data)
+        .await
+        .unwrap()
+        .unwrap();
+    source.orders.send(Command::Release).await.unwrap();
+    let ends = [
+        (source.verdict().await.unwrap(), here),
+        (destination.verdict().await.unwrap(), there),
+    ];
+    reading.await.unwrap();
+    for (afterwards, path) in ends {
+        let kept = || PageStore::look(&path).unwrap().unwrap().pages;
+        assert_eq!(kept(), 0, "that can wait");
+        afterwards();
+        assert_eq!(kept(), 200);
+    }
 }
 
 #[tokio::test]

@@ -1,18 +1,16 @@
 //! From frames to QEMU: answers what it is asked for pages, puts the stream together, and gives it to QEMU.
+//!
+//! Everything that the source sends is of the memory, page by page, until the first Data; then nothing is any more.
 
 use std::io;
 
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
-    net::unix,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::DestinationError;
 use crate::{
-    accept::Connection,
     codec::PAGE,
     framed::{FrameError, FrameReader, write_frame, write_slices},
-    local::LocalPages,
+    local::{Afterwards, LocalPages},
     memory::GuestMemory,
     packing::Unpacker,
     pages::PageHash,
@@ -39,6 +37,8 @@ struct Pages {
     restorer: Restorer,
     unpacker: Unpacker,
     memory: Option<GuestMemory>,
+    /// No Batch may follow.
+    ended: bool,
     later: Vec<(PageHash, Box<[u8; PAGE]>)>,
 }
 
@@ -53,6 +53,7 @@ impl Feeder {
                 ),
                 memory,
                 unpacker: Unpacker::new()?,
+                ended: false,
                 later: Vec::new(),
                 local,
             }),
@@ -67,15 +68,15 @@ impl Feeder {
     /// Passes the stream to QEMU until the tail has come and is verified and handed over.
     pub async fn feed(
         &mut self,
-        frames: &mut FrameReader<Connection>,
-        qemu: &mut unix::OwnedWriteHalf,
+        frames: &mut FrameReader<impl AsyncRead + AsyncWrite + Unpin>,
+        qemu: &mut (impl AsyncWrite + Unpin),
         counters: &Counters,
     ) -> Result<(), DestinationError> {
         loop {
             let (kind, payload) = frames.next().await?;
             counters.took(payload.len());
             match (kind, &mut self.pages) {
-                (Kind::Query, Some(pages)) => {
+                (Kind::Query, Some(pages)) if !pages.ended => {
                     let have = pages.look_for(payload)?;
                     let network = frames.get_mut();
                     write_frame(network, Kind::Have, [&have, &[], &[]])
@@ -83,9 +84,14 @@ impl Feeder {
                         .map_err(FrameError::from)?;
                     network.flush().await.map_err(FrameError::from)?;
                 }
-                (Kind::Batch, Some(pages)) => pages.take(payload, qemu, counters).await?,
+                (Kind::Batch, Some(pages)) if !pages.ended => {
+                    pages.take(payload, qemu, counters).await?;
+                }
                 (Kind::Data, _) => {
                     self.digest().update(payload);
+                    if let Some(pages) = &mut self.pages {
+                        pages.ended = true;
+                    }
                     give(qemu, payload, counters).await?;
                 }
                 (Kind::Final, _) => {
@@ -107,12 +113,14 @@ impl Feeder {
         }
     }
 
-    /// Remembers the pages that came in the blackout.
-    pub fn remember_the_rest(&mut self) {
-        if let Some(pages) = &mut self.pages {
-            let later = pages.later.iter().map(|(hash, page)| (*hash, &**page));
-            pages.local.remember(later);
-        }
+    /// Remembers the pages that came in the blackout, when it is called. The guest's memory is let go of now.
+    pub fn afterwards(self) -> Afterwards {
+        let kept = self.pages.map(|pages| (pages.local, pages.later));
+        Box::new(|| {
+            if let Some((mut local, later)) = kept {
+                local.remember(later.iter().map(|(hash, page)| (*hash, &**page)));
+            }
+        })
     }
 }
 
@@ -144,7 +152,7 @@ impl Pages {
     async fn take(
         &mut self,
         payload: &[u8],
-        qemu: &mut unix::OwnedWriteHalf,
+        qemu: &mut (impl AsyncWrite + Unpin),
         counters: &Counters,
     ) -> Result<(), DestinationError> {
         let Some((flags, rest)) = payload.split_first() else {
@@ -191,3 +199,6 @@ async fn give(
     counters.gave(bytes.len());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

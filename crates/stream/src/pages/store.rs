@@ -2,31 +2,44 @@
 //!
 //! Pages are written in segments that belong to one VM each. A store that is full gives up the segment of the VM seen
 //! longest ago. Data is written and read by calls, never mapped, so that a full disk is an error of one write.
+//!
+//! Visits reserve room in a segment by one atomic step and write afterwards, without a lock. A visit that is so slow
+//! that its segment was given to another VM meanwhile spoils pages of that one: they are misses.
+
+mod visit;
+
+pub use visit::Visit;
 
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
-    io::{self, IoSlice},
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    io,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use nix::{
+    errno::Errno,
     fcntl::{FallocateFlags, Flock, FlockArg, fallocate},
-    sys::uio::pwritev,
 };
 
 use super::{
-    PAGE, PageHash, PageKey, beside,
+    PAGE, PageHash, PageKey,
     layout::{Layout, SEGMENT_PAGES, SMALLEST},
-    table::{Counter, Place, Row, Table},
+    table::{Counter, Table},
 };
 use crate::ByteCount;
 
 /// The first bytes of the file: what it is, and its version.
 const MAGIC: &[u8; 16] = b"GODWIT pages 1\0\0";
+/// The lock is held for microseconds; a holder that was stopped in the middle must not stop other migrations.
+const LOCK_WITHIN: Duration = Duration::from_millis(250);
+/// Making a store takes its index's blocks from the disk.
+const MADE_WITHIN: Duration = Duration::from_secs(10);
+/// How often another segment is tried if others take them away: then the store is too small for all of them.
+const ATTEMPTS: usize = 3;
 
 /// A store that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +55,9 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// Another process does not get on.
+    #[error("the page store is locked by another process; is a relay stopped?")]
+    Busy,
     /// A page cannot be written.
     #[error("cannot write to the page store; is the disk full?")]
     Write(#[source] io::Error),
@@ -54,6 +70,8 @@ pub struct PageStore(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     file: File,
+    /// The file's lock does not keep out the threads that share this opening of it.
+    turn: Mutex<()>,
     table: Table,
     layout: Layout,
     key: PageKey,
@@ -112,22 +130,27 @@ impl PageStore {
         let table = Table::map(&file, layout).map_err(failed)?;
         Ok(Self(Arc::new(Inner {
             file,
+            turn: Mutex::default(),
             table,
             layout,
             key: key.clone(),
         })))
     }
 
-    /// Begins a visit of this VM: its pages count as seen now. One visit at a time for each opening of the file.
+    /// Begins a visit of this VM: its pages count as seen now. It goes on where the last one ended.
     pub fn begin(&self, vm: [u8; 16]) -> Result<Visit, StoreError> {
         let inner = self.0.clone();
         let now = now();
         let table = &inner.table;
-        let lock = lock(&inner.file)?;
+        let mut open = None;
+        let lock = inner.lock()?;
         for segment in 0..used_segments(table, inner.layout) {
             let row = table.row(segment);
             if row.vm == vm {
-                table.set_row(segment, &Row { seen: now, ..row });
+                table.see(segment, now);
+                if row.used < SEGMENT_PAGES {
+                    open = Some((segment, row.generation));
+                }
             }
         }
         drop(lock);
@@ -135,7 +158,7 @@ impl PageStore {
             inner,
             vm,
             seen: now,
-            segment: None,
+            segment: open,
         })
     }
 
@@ -146,6 +169,7 @@ impl PageStore {
             table,
             layout,
             key,
+            ..
         } = &*self.0;
         let Some(place) = table.find(hash) else {
             table.count(Counter::Misses, 1);
@@ -183,11 +207,12 @@ impl PageStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(failed)?,
         };
-        let mut segments = [0; 8];
-        file.read_exact_at(&mut segments, 32).map_err(failed)?;
-        let segments = u64::from_le_bytes(segments);
+        let mut found = [0; 40];
+        file.read_exact_at(&mut found, 0).map_err(failed)?;
+        let segments = found[32..].try_into().map_or(0, u64::from_le_bytes);
         let length = file.metadata().map_err(failed)?.len();
-        let layout = Layout::of_size(length).filter(|layout| layout.segments == segments);
+        let layout = Layout::of_size(length)
+            .filter(|layout| found.starts_with(MAGIC) && layout.segments == segments);
         let strange = || failed(io::ErrorKind::InvalidData.into());
         let layout = layout.ok_or_else(strange)?;
         let table = Table::map(&file, layout).map_err(failed)?;
@@ -229,29 +254,76 @@ fn now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Keeps other processes out for a moment; released by the kernel if this one is killed.
-fn lock(file: &File) -> Result<Flock<File>, StoreError> {
-    let file = file.try_clone().map_err(StoreError::Write)?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| StoreError::Write(error.into()))
+/// The right to give out segments: for one thread of one process. Released by the kernel if that is killed.
+struct Lock<'a> {
+    _file: Flock<File>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Inner {
+    fn lock(&self) -> Result<Lock<'_>, StoreError> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.file.try_clone().map_err(StoreError::Write)?;
+        let locked = flock(file, LOCK_WITHIN).map_err(StoreError::Write)?;
+        Ok(Lock {
+            _file: locked.ok_or(StoreError::Busy)?,
+            _turn: turn,
+        })
+    }
+}
+
+/// Locks a file against other openings of it; `None` if that takes too long.
+fn flock(mut file: File, within: Duration) -> io::Result<Option<Flock<File>>> {
+    let until = Instant::now() + within;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(Some(locked)),
+            Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < until => {
+                file = again;
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, error)) => return Err(error.into()),
+        }
+    }
 }
 
 fn open_if_it_fits(path: &Path, layout: Layout, key: &PageKey) -> Option<File> {
-    let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .ok()?;
+    let data = file.metadata().ok()?;
+    // Pages are secrets: a file that others may read is not gone on with.
+    let private = data.is_file() && data.mode() & 0o077 == 0;
     let mut found = [0; 40];
     file.read_exact_at(&mut found, 0).ok()?;
-    let fits = found == header(layout, key) && file.metadata().ok()?.len() == layout.length();
+    let fits = private && found == header(layout, key) && data.len() == layout.length();
     fits.then_some(file)
 }
 
-/// Makes the file beside its place and gives it its name when it is whole.
+/// Makes the file beside its place and gives it its name when it is whole; one process at a time, so that all that
+/// begin together have the same.
 fn create(path: &Path, layout: Layout, key: &PageKey) -> io::Result<File> {
-    let temp = beside(path);
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let locked = flock(File::open(folder)?, MADE_WITHIN)?;
+    let _locked = locked.ok_or(io::ErrorKind::ResourceBusy)?;
+    if let Some(file) = open_if_it_fits(path, layout, key) {
+        return Ok(file);
+    }
+    let temp = path.with_extension("new");
+    // Of one who was killed.
+    let _ = std::fs::remove_file(&temp);
     let made = (|| {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&temp)?;
         file.set_len(layout.length())?;
@@ -266,121 +338,6 @@ fn create(path: &Path, layout: Layout, key: &PageKey) -> io::Result<File> {
         let _ = std::fs::remove_file(&temp);
     }
     made
-}
-
-/// A migration of one VM, whose pages go into the store.
-#[derive(Debug)]
-pub struct Visit {
-    inner: Arc<Inner>,
-    vm: [u8; 16],
-    seen: u64,
-    /// Where its next pages go, and how many are there.
-    segment: Option<(u64, Row)>,
-}
-
-impl Visit {
-    /// Stores pages, except those that are there already. After an error some may be stored.
-    pub fn put(&mut self, pages: &[(PageHash, &[u8; PAGE])]) -> Result<(), StoreError> {
-        let inner = self.inner.clone();
-        let table = &inner.table;
-        let new = pages.iter().filter(|(hash, _)| table.find(*hash).is_none());
-        let new: Vec<_> = new.copied().collect();
-        let mut rest = &new[..];
-        while !rest.is_empty() {
-            let (segment, row) = self.room()?;
-            let fit = rest.len().min((SEGMENT_PAGES - row.used) as usize);
-            let (now, later) = rest.split_at(fit);
-            self.write(segment, row, now)?;
-            rest = later;
-        }
-        Ok(())
-    }
-
-    /// A segment of this visit that is not full.
-    fn room(&mut self) -> Result<(u64, Row), StoreError> {
-        if let Some((segment, row)) = self.segment {
-            // Another visit may have taken it, if the store is that small.
-            let mine = self.inner.table.row(segment);
-            if mine.generation == row.generation && row.used < SEGMENT_PAGES {
-                return Ok((segment, row));
-            }
-        }
-        let taken = self.take_segment()?;
-        self.segment = Some(taken);
-        Ok(taken)
-    }
-
-    /// Takes a segment: one never used, else that of the VM seen longest ago.
-    fn take_segment(&self) -> Result<(u64, Row), StoreError> {
-        let Inner {
-            file,
-            table,
-            layout,
-            ..
-        } = &*self.inner;
-        let lock = lock(file)?;
-        let used = used_segments(table, *layout);
-        let segment = if used < layout.segments {
-            table.count(Counter::Used, 1);
-            used
-        } else {
-            (0..used).min_by_key(|at| table.row(*at).seen).unwrap_or(0)
-        };
-        let row = Row {
-            vm: self.vm,
-            seen: self.seen,
-            generation: table.row(segment).generation.wrapping_add(1).max(1),
-            used: 0,
-        };
-        table.set_row(segment, &row);
-        drop(lock);
-        Ok((segment, row))
-    }
-
-    fn write(
-        &mut self,
-        segment: u64,
-        mut row: Row,
-        pages: &[(PageHash, &[u8; PAGE])],
-    ) -> Result<(), StoreError> {
-        let Inner {
-            file,
-            table,
-            layout,
-            ..
-        } = &*self.inner;
-        let slices: Vec<_> = pages.iter().map(|(_, page)| IoSlice::new(*page)).collect();
-        let at = layout.page(segment, row.used);
-        write_all(file, &slices, at).map_err(StoreError::Write)?;
-        for (hash, _) in pages {
-            let place = Place {
-                segment,
-                generation: row.generation,
-                page: row.used as u16,
-            };
-            table.enter(*hash, place);
-            row.used += 1;
-        }
-        table.set_row(segment, &row);
-        self.segment = Some((segment, row));
-        Ok(())
-    }
-}
-
-/// Writes whole pages; a short write is gone on with where it ended.
-fn write_all(file: &File, mut pages: &[IoSlice<'_>], mut at: u64) -> io::Result<()> {
-    while !pages.is_empty() {
-        let offset = i64::try_from(at).map_err(io::Error::other)?;
-        let written = pwritev(file, pages, offset)?;
-        // What is left of a page is written again with it.
-        let whole = written / PAGE;
-        if whole == 0 {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        at += (whole * PAGE) as u64;
-        pages = &pages[whole..];
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::{
     PageHash,
-    layout::{BUCKET, ENTRY, HEADER, Layout, SEGMENT_ROW},
+    layout::{BUCKET, ENTRY, HEADER, Layout, SEGMENT_PAGES, SEGMENT_ROW},
 };
 
 /// Words of an entry and of a segment's row.
@@ -212,6 +212,27 @@ impl Table {
             generation: (state >> 32) as u16,
             used: state & 0xffff_ffff,
         }
+    }
+
+    /// The segment's VM was seen at this time.
+    pub fn see(&self, segment: u64, now: u64) {
+        self.word(self.row_at(segment) + 2).store(now, Release);
+    }
+
+    /// Takes room for up to so many pages in a segment, if it is still of this generation: where they begin, and how
+    /// many there is room for. Nobody else is given the same room.
+    pub fn reserve(&self, segment: u64, generation: u16, pages: u64) -> Option<(u64, u64)> {
+        let state = self.word(self.row_at(segment) + 3);
+        let room = |state: u64| {
+            let used = state & 0xffff_ffff;
+            let count = SEGMENT_PAGES.checked_sub(used)?.min(pages);
+            let mine = (state >> 32) as u16 == generation && count > 0;
+            mine.then_some((used, count))
+        };
+        let before = state
+            .fetch_update(Release, Acquire, |state| Some(state + room(state)?.1))
+            .ok()?;
+        room(before)
     }
 
     /// Writes a segment's row.

@@ -8,7 +8,8 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    hash::{BuildHasher, RandomState},
+    io::{self, Read, Write},
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     process::Command,
@@ -16,13 +17,15 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{PAGE, PageHash, PageKey, beside};
+use super::{PAGE, PageHash, PageKey};
 
 const MAGIC: &[u8; 16] = b"GODWIT blocks 1\0";
 const HEADER: usize = 48;
 const ENTRY: usize = 20;
 /// The largest index that is read: 13 GiB of different blocks.
 const LARGEST: u64 = 64 << 20;
+/// As many entries are that large.
+const MOST: usize = (LARGEST as usize - HEADER) / ENTRY;
 /// How much of the image is read at once.
 const PIECE: u64 = 1 << 20;
 
@@ -84,49 +87,39 @@ impl TemplateIndex {
         for extent in extents(tool, image)? {
             for (from, to) in blocks(&extent, length) {
                 hash_blocks(&file, from, to, key, &mut entries).map_err(failed(image))?;
+                // The same content may be there often; what is more than fits must not fill the memory either.
+                if entries.len() > 2 * MOST {
+                    sort_out(&mut entries);
+                }
+                if entries.len() > 2 * MOST {
+                    return Err(IndexError::TooLarge);
+                }
             }
         }
-        entries.sort_unstable();
-        entries.dedup_by_key(|entry| hash_of(entry));
-        if (HEADER + entries.len() * ENTRY) as u64 > LARGEST {
+        sort_out(&mut entries);
+        if entries.len() > MOST {
             return Err(IndexError::TooLarge);
         }
         let mut bytes = header(key, length).to_vec();
         bytes.extend((entries.len() as u64).to_le_bytes());
         bytes.extend(entries.as_flattened());
-        let temp = beside(to);
-        let made = std::fs::write(&temp, &bytes).and_then(|()| std::fs::rename(&temp, to));
-        if made.is_err() {
-            let _ = std::fs::remove_file(&temp);
-        }
-        made.map_err(failed(to))
+        publish(&bytes, to).map_err(failed(to))
     }
 
     /// Opens an index and its image.
     pub fn open(index: &Path, image: &Path, key: &PageKey) -> Result<Self, IndexError> {
         let file = File::open(index).map_err(failed(index))?;
         let length = file.metadata().map_err(failed(index))?.len();
-        let foreign = || IndexError::Foreign(index.display().to_string());
-        if length > LARGEST {
-            return Err(foreign());
-        }
-        let mut bytes = Vec::with_capacity(length as usize);
-        file.take(LARGEST)
-            .read_to_end(&mut bytes)
-            .map_err(failed(index))?;
         let image_file = File::open(image).map_err(failed(image))?;
         let image_length = image_file.metadata().map_err(failed(image))?.size();
-        let entries = bytes
-            .strip_prefix(&header(key, image_length))
-            .and_then(<[u8]>::split_first_chunk)
-            .map(|(count, rest)| (u64::from_le_bytes(*count), rest.as_chunks()));
-        match entries {
-            Some((count, (entries, []))) if count == entries.len() as u64 => Ok(Self {
+        let entries = read_entries(file, length, &header(key, image_length));
+        match entries.map_err(failed(index))? {
+            Some(entries) => Ok(Self {
                 image: image_file,
                 key: key.clone(),
-                entries: entries.to_vec(),
+                entries,
             }),
-            _ => Err(foreign()),
+            None => Err(IndexError::Foreign(index.display().to_string())),
         }
     }
 
@@ -149,6 +142,50 @@ impl TemplateIndex {
         let (_, block) = self.entries[found].split_last_chunk()?;
         Some(u32::from_le_bytes(*block))
     }
+}
+
+/// Sorts by hash, and keeps each content once.
+fn sort_out(entries: &mut Vec<[u8; ENTRY]>) {
+    entries.sort_unstable();
+    entries.dedup_by_key(|entry| hash_of(entry));
+}
+
+/// Writes a file beside its place and gives it its name when it is whole and on the disk. Others may be at the same, on
+/// this host or another.
+fn publish(bytes: &[u8], to: &Path) -> io::Result<()> {
+    let unique = RandomState::new().hash_one(std::process::id());
+    let temp = to.with_extension(format!("new-{unique:016x}"));
+    let made = File::create_new(&temp).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temp, to)
+    });
+    if made.is_err() {
+        let _ = std::fs::remove_file(&temp);
+    }
+    made
+}
+
+/// The entries of an index of this length; `None` if it does not begin with `header` or is not whole.
+fn read_entries(
+    mut file: impl Read,
+    length: u64,
+    header: &[u8],
+) -> io::Result<Option<Vec<[u8; ENTRY]>>> {
+    let body = length
+        .checked_sub(HEADER as u64)
+        .map(|body| body as usize)
+        .filter(|body| length <= LARGEST && body % ENTRY == 0);
+    let Some(body) = body else { return Ok(None) };
+    let mut begin = [0; HEADER];
+    file.read_exact(&mut begin)?;
+    let count = (body / ENTRY) as u64;
+    if begin[..HEADER - 8] != *header || begin[HEADER - 8..] != count.to_le_bytes() {
+        return Ok(None);
+    }
+    let mut entries = vec![[0; ENTRY]; body / ENTRY];
+    file.read_exact(entries.as_flattened_mut())?;
+    Ok(Some(entries))
 }
 
 fn hash_of(entry: &[u8; ENTRY]) -> PageHash {
@@ -179,7 +216,7 @@ fn extents(tool: &Path, image: &Path) -> Result<Vec<Extent>, IndexError> {
         reason,
     };
     let output = Command::new(tool)
-        .args(["map", "--output=json"])
+        .args(["map", "--output=json", "--"])
         .arg(image)
         .output()
         .map_err(|error| unknown(error.to_string()))?;
@@ -231,114 +268,4 @@ fn hash_blocks(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key() -> PageKey {
-        "5e".repeat(32).parse().unwrap()
-    }
-
-    fn qemu_img(args: &[&str]) {
-        let status = Command::new("qemu-img").args(args).arg("-q").status();
-        assert!(status.unwrap().success(), "qemu-img {args:?}");
-    }
-
-    /// An image in this form whose blocks 16 to 79 differ and are the only ones.
-    fn image(dir: &Path, format: &str, more: &[&str]) -> std::path::PathBuf {
-        let raw = dir.join("raw");
-        let mut data = vec![0; 4 << 20];
-        for block in 16..80_usize {
-            data[block * PAGE..][..PAGE].copy_from_slice(&page(block as u64));
-        }
-        std::fs::write(&raw, data).unwrap();
-        let image = dir.join(format!("image.{format}"));
-        let (raw, path) = (raw.to_str().unwrap(), image.to_str().unwrap());
-        qemu_img(&[&["convert", "-f", "raw", "-O", format], more, &[raw, path]].concat());
-        image
-    }
-
-    fn page(block: u64) -> [u8; PAGE] {
-        std::array::from_fn(|at| (at as u64 * 31 + block * 7 + 1) as u8)
-    }
-
-    fn found(index: &TemplateIndex) -> usize {
-        let mut out = [0; PAGE];
-        (0..100)
-            .filter(|block| {
-                let found = index.get(key().hash(&page(*block)), &mut out);
-                assert!(!found || out == page(*block));
-                found
-            })
-            .count()
-    }
-
-    #[test]
-    fn blocks_of_images_are_found() {
-        for (format, more) in [("qcow2", &[][..]), ("raw", &[])] {
-            let dir = tempfile::tempdir().unwrap();
-            let (image, index) = (image(dir.path(), format, more), dir.path().join("pages"));
-            TemplateIndex::build(Path::new("qemu-img"), &image, &key(), &index).unwrap();
-            let opened = TemplateIndex::open(&index, &image, &key()).unwrap();
-            assert_eq!(found(&opened), 64, "{format}");
-            assert!(opened.contains(key().hash(&page(20))));
-            assert!(!opened.contains(key().hash(&page(80))));
-            assert!(!opened.contains(key().hash(&[0; PAGE])));
-
-            // An image that was changed after all.
-            let file = File::options().write(true).open(&image).unwrap();
-            let at = u64::from(opened.block(key().hash(&page(20))).unwrap()) * PAGE as u64;
-            file.write_all_at(b"changed", at).unwrap();
-            assert_eq!(found(&opened), 63);
-        }
-    }
-
-    #[test]
-    fn compressed_clusters_are_left_out() {
-        let dir = tempfile::tempdir().unwrap();
-        let image = image(dir.path(), "qcow2", &["-c"]);
-        let index = dir.path().join("pages");
-        TemplateIndex::build(Path::new("qemu-img"), &image, &key(), &index).unwrap();
-        assert_eq!(
-            found(&TemplateIndex::open(&index, &image, &key()).unwrap()),
-            0
-        );
-    }
-
-    #[test]
-    fn what_is_not_the_index_of_this_image_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let image = image(dir.path(), "qcow2", &[]);
-        let index = dir.path().join("pages");
-        TemplateIndex::build(Path::new("qemu-img"), &image, &key(), &index).unwrap();
-        let other = "a1".repeat(32).parse().unwrap();
-        let refused = |index: &Path, key: &PageKey| {
-            let opened = TemplateIndex::open(index, &image, key);
-            assert!(matches!(opened, Err(IndexError::Foreign(_))), "{opened:?}");
-        };
-        refused(&index, &other);
-        let good = std::fs::read(&index).unwrap();
-        let garbage = [
-            &good[..good.len() - 1],
-            &good[..30],
-            &[],
-            &[good.clone(), vec![0; 20]].concat(),
-        ];
-        for garbage in garbage {
-            std::fs::write(&index, garbage).unwrap();
-            refused(&index, &key());
-        }
-        let none = dir.path().join("none");
-        assert!(matches!(
-            TemplateIndex::open(&none, &image, &key()),
-            Err(IndexError::File { .. })
-        ));
-        assert!(matches!(
-            TemplateIndex::build(Path::new("qemu-img"), &none, &key(), &index),
-            Err(IndexError::File { .. })
-        ));
-        assert!(matches!(
-            TemplateIndex::build(Path::new("/no/tool"), &image, &key(), &index),
-            Err(IndexError::Map { .. })
-        ));
-    }
-}
+mod tests;

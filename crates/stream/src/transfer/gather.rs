@@ -92,6 +92,9 @@ impl Chunk {
     }
 }
 
+/// The word that ends the records of a section (RAM_SAVE_FLAG_EOS in QEMU's migration/ram.c).
+const END_OF_RECORDS: [u8; 8] = 0x10_u64.to_be_bytes();
+
 /// Takes the stream apart and its digest.
 pub struct Gatherer {
     parser: Parser,
@@ -99,6 +102,8 @@ pub struct Gatherer {
     digest: blake3::Hasher,
     /// A record as the digest takes it.
     record: Vec<u8>,
+    /// Whether the next record may be of "the block before".
+    in_records: bool,
     /// Why the memory is not taken apart to its end.
     opaque: Option<String>,
 }
@@ -112,6 +117,7 @@ impl Gatherer {
             key,
             digest: blake3::Hasher::new(),
             record: Vec::new(),
+            in_records: false,
             opaque: None,
         }
     }
@@ -132,23 +138,21 @@ impl Gatherer {
                 Step::More => return Progress::Memory,
                 Step::RamEnded => return Progress::Rest,
                 Step::PassThrough(why) => {
-                    self.opaque = Some(why.to_string());
-                    chunk.ops.as_it_is();
-                    return Progress::Rest;
+                    return self.give_up(why.to_string(), chunk);
                 }
             };
             if self.parser.seen_deltas() {
                 // A delta is against what QEMU at the destination has in memory at that point of the stream.
-                self.opaque = Some("it has xbzrle records".to_owned());
-                chunk.ops.as_it_is();
-                return Progress::Rest;
+                return self.give_up("it has xbzrle records".to_owned(), chunk);
             }
             match item {
                 Item::Literal(bytes) => {
+                    self.in_records &= bytes != END_OF_RECORDS;
                     self.digest.update(bytes);
                     chunk.ops.literal(bytes);
                 }
                 Item::Zero { head } => {
+                    self.in_records = true;
                     self.record.clear();
                     head.write_zero(&mut self.record);
                     self.digest.update(&self.record);
@@ -156,6 +160,7 @@ impl Gatherer {
                     chunk.zeros += 1;
                 }
                 Item::Page { head, content } => {
+                    self.in_records = true;
                     let hash = self.key.hash(content);
                     self.record.clear();
                     head.write_page(&mut self.record);
@@ -167,6 +172,15 @@ impl Gatherer {
             }
             chunk.parsed += consumed;
         }
+    }
+
+    /// What follows is not taken apart. Between sections that is for nobody to know: the next one names its blocks.
+    fn give_up(&mut self, why: String, chunk: &mut Chunk) -> Progress {
+        self.opaque = Some(why);
+        if self.in_records {
+            chunk.ops.as_it_is();
+        }
+        Progress::Rest
     }
 
     /// Whether the VM stands still: what comes now prolongs the blackout.

@@ -7,7 +7,7 @@
 //!          | 1 zeros      varint first | varint count                records of zero pages
 //!          | 2 pages      varint first | varint count                records of pages
 //!          | 3 block      varint length | name                       the next record is the first of this block
-//!          | 4 as it is                                              what follows is the rest of the stream, records too
+//!          | 4 as it is                                              the stream goes on as it is, with records
 //! ```
 //! `first` is a page's number in its block (offset / 4096); varints are LEB128. The pages are those of the Query that
 //! this Batch answers to (flag ASKED), in the same order: the ones which the destination has are not in the contents.
@@ -65,7 +65,8 @@ pub enum Op<'a> {
     },
     /// The record that follows says that it is of this block, and so are those after it.
     Block(&'a [u8]),
-    /// From here on the stream is passed on as it is, although its memory is not complete.
+    /// From here on the stream is passed on as it is, in the middle of a section's records: the next one may be of the
+    /// block before.
     AsItIs,
 }
 

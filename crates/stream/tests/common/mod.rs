@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use godwit_stream::{
     ByteCount, Command, Credentials, DestinationConfig, Event, SourceConfig, Totals,
     destination::{self, DestinationError, DestinationSockets},
-    local::LocalPages,
+    local::{Afterwards, LocalPages},
     memory::GuestMemory,
     orders::Orders,
     report::{Counters, Reporter},
@@ -37,7 +37,7 @@ pub struct Running<E> {
     pub orders: mpsc::Sender<Command>,
     pub events: mpsc::UnboundedReceiver<Event>,
     pub counters: Arc<Counters>,
-    pub end: JoinHandle<Result<(), E>>,
+    pub end: JoinHandle<Result<Afterwards, E>>,
 }
 
 impl<E> Running<E> {
@@ -60,7 +60,13 @@ impl<E> Running<E> {
             .expect("the event never came")
     }
 
+    /// How it ended; what is left to do afterwards is done.
     pub async fn end(&mut self) -> Result<(), E> {
+        self.verdict().await.map(|afterwards| afterwards())
+    }
+
+    /// How it ended, and what is left to do.
+    pub async fn verdict(&mut self) -> Result<Afterwards, E> {
         tokio::time::timeout(LONG, &mut self.end)
             .await
             .expect("the relay never ended")
