@@ -17,6 +17,9 @@ for _ in 1 2 3; do
     "$GODWIT" image boot --orders 20 "$image"
 done
 
+# The paper's VMs had 1 GB of data each: more than their memory, so that it is in use.
+image=$("$GODWIT" image build --size 1GB --output json | jq -r .path)
+
 [ "$(id -u)" = 0 ] || die "the lab needs root: run 'make bench' as root"
 
 take_down() {

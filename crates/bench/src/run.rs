@@ -161,6 +161,13 @@ impl Bench<'_> {
             let took = began.elapsed().as_secs();
             self.say
                 .line(format!("{} answers after {took} s", identity.name));
+            let began = Instant::now();
+            load::read_through(&identity, self.stop).await?;
+            let took = began.elapsed().as_secs();
+            self.say.line(format!(
+                "{} has read its database in {took} s",
+                identity.name
+            ));
         }
         let meter = Meter::start(self.lab, identities)?;
         be_punctual();

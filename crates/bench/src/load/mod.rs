@@ -5,7 +5,7 @@ pub mod writer;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use godwit_dvdstore::connect::parse_url;
+use godwit_dvdstore::connect::{Link, parse_url};
 use godwit_dvdstore::driver::{self, Driver, DriverConfig, Pace, Target, Timeouts};
 use godwit_dvdstore::load::{LoadError, StoreInfo, inspect};
 use godwit_dvdstore::record::{OrderRecord, RunId};
@@ -133,6 +133,30 @@ pub fn count(sample: &mut Sample, orders: &[Order]) {
         .filter(|order| order.answered && order.latency <= IN_TIME);
     sample.orders_kept = kept.count() as u64;
     sample.orders_offered = offered.len() as u64;
+}
+
+/// The tables by their size, the largest first.
+const TABLES: [&str; 4] = ["customers", "orderlines", "orders", "cust_hist"];
+
+/// Reads a VM's whole database once: a server that has run for a while has its memory full of what it has read. Of a
+/// database that is larger than the memory, the last part stays there.
+///
+/// # Errors
+/// The guest's database refuses, or the bench was interrupted.
+pub async fn read_through(vm: &Identity, stop: &Stop) -> Result<(), BenchError> {
+    let failed = |source| BenchError::Load {
+        vm: vm.name.clone(),
+        source,
+    };
+    let config = parse_url(&vm.database())?;
+    let link = Link::for_tool(&config).await;
+    let link = link.map_err(|error| BenchError::failed(&vm.name, error.to_string()))?;
+    for table in TABLES {
+        let query = format!("SELECT count(*) FROM {table}");
+        let reading = link.client().batch_execute(&query);
+        stop.or(reading).await?.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Waits until a VM's database answers.
