@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint unit e2e test demo bench clean
+.PHONY: help setup build lint unit e2e test demo bench fuzz clean
 # Targets build on each other and share two cores: one after the other.
 .NOTPARALLEL:
 
@@ -34,8 +34,12 @@ test: setup lint unit e2e ## the whole test suite
 demo: build ## image, farm, test, report: everything once
 	@scripts/demo.sh
 
-bench: build ## measurements, for people: boot time and idle cost of the golden image
+bench: build ## measurements, for people: what moves cost by several engines; the golden image's boot
 	@scripts/bench.sh
+
+SECONDS ?= 60
+fuzz: setup ## fuzz the reading of QEMU's stream: make fuzz SECONDS=600
+	@cargo run --release --locked -p godwit-fuzz -- run $(SECONDS)
 
 clean: ## take down labs and remove what was built
 	@scripts/clean.sh
