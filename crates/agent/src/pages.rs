@@ -28,14 +28,18 @@ pub fn config(
         index: index_of(&image),
         image,
     });
-    if let Some(template) = template.clone().filter(|template| !template.index.exists()) {
-        index_later(host, template, key.clone());
-    }
+    let template = template.filter(|template| {
+        let fits = TemplateIndex::fits(&template.index, &template.image, &key);
+        if !fits {
+            index_later(host, template.clone(), key.clone());
+        }
+        fits
+    });
     Some(PagesConfig {
         key,
         vm: *definition.id.0.as_bytes(),
         store: store_of(host),
-        template: template.filter(|template| template.index.exists()),
+        template,
     })
 }
 
@@ -69,7 +73,7 @@ fn index_of(image: &Path) -> PathBuf {
     image.with_file_name(INDEX)
 }
 
-/// Makes the index of a template that has none, for the next migration.
+/// Makes the index of a template that has none, or one of another farm, for the next migration.
 fn index_later(host: &Host, template: TemplateConfig, key: pages::PageKey) {
     let tool = host.hardware.qemu.img.clone();
     tokio::task::spawn_blocking(move || {

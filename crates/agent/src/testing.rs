@@ -24,6 +24,7 @@ pub fn a_definition() -> VmDefinition {
         boot: Boot::Disk,
         address: None,
         template: None,
+        application: None,
         notes: String::new(),
     }
 }

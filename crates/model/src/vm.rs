@@ -52,6 +52,9 @@ pub struct VmDefinition {
     /// The template it was cloned from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+    /// The application that it is a part of, if any: two VMs of one application are never moved at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
     /// Free text of the people who run the farm.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub notes: String,
@@ -136,6 +139,9 @@ pub enum DefinitionError {
     /// Names go into host names and file names.
     #[error("VM name `{0}`: use 1 to 63 characters of a-z, 0-9, `-` and `.`")]
     Name(String),
+    /// The application's name.
+    #[error("`{0}` cannot name an application: use 1 to 63 characters of a-z 0-9 - .")]
+    Application(String),
     /// A version written by a newer Godwit.
     #[error(
         "hardware version {0} is not known here (this Godwit knows {HARDWARE_VERSION}): upgrade this host"
@@ -183,6 +189,9 @@ impl VmDefinition {
     pub fn check(&self) -> Result<(), DefinitionError> {
         if !is_label(&self.name) {
             return Err(DefinitionError::Name(self.name.clone()));
+        }
+        if let Some(application) = self.application.as_ref().filter(|name| !is_label(name)) {
+            return Err(DefinitionError::Application(application.clone()));
         }
         if self.hardware != HARDWARE_VERSION {
             return Err(DefinitionError::Hardware(self.hardware));
@@ -354,6 +363,7 @@ mod tests {
             boot: Boot::Disk,
             address: None,
             template: None,
+            application: None,
             notes: String::new(),
         }
     }

@@ -1,9 +1,9 @@
 //! Calls to the manager, by the command line, the lab, experiments and joining hosts.
 
 use super::{
-    About, AuditRecord, CloneVm, CreateTemplate, CreateVm, DatastoreInfo, EchoReport, HostView,
-    JoinReply, JoinRequest, JoinToken, Migrate, MigrationInfo, NetworkInfo, Power, TemplateInfo,
-    VmInfo,
+    About, AuditRecord, ChangeVm, CloneVm, CreateTemplate, CreateVm, DatastoreInfo, EchoReport,
+    HostView, JoinReply, JoinRequest, JoinToken, Migrate, MigrationInfo, NetworkInfo, Power,
+    TemplateInfo, VmInfo,
 };
 use crate::agent::PageStoreReport;
 use crate::http::{CALL, CallError, Http, POLL_SLACK};
@@ -163,6 +163,17 @@ impl FarmClient {
     /// There is no such VM, or another task holds it.
     pub async fn power(&self, vm: &str, request: &Power) -> Result<Task, CallError> {
         self.post(&format!("/vms/{}/power", segment(vm)), Some(request))
+            .await
+    }
+
+    /// Changes what is kept of a VM.
+    ///
+    /// # Errors
+    /// There is none, or a value makes no sense.
+    pub async fn change_vm(&self, vm: &str, request: &ChangeVm) -> Result<VmInfo, CallError> {
+        let path = format!("/vms/{}", segment(vm));
+        self.http
+            .call(Method::PATCH, &path, Some(request), CALL)
             .await
     }
 

@@ -3,12 +3,14 @@
 //! | call | meaning |
 //! |---|---|
 //! | `GET /hosts`, `GET /hosts/{id}`, `DELETE /hosts/{id}` | [`HostView`] |
+//! | `GET /hosts/{id}/pages`, `DELETE /hosts/{id}/pages` | [`PageStoreReport`](crate::agent::PageStoreReport); empties it |
 //! | `GET /hosts/{id}/stats` | [`HostStats`](godwit_model::host::HostStats) |
 //! | `POST /join-tokens` | → [`JoinToken`] |
 //! | `POST /join` (no token but the join token) | [`JoinRequest`] → [`JoinReply`] |
 //! | `GET /vms`, `GET /vms/{id}` | [`VmInfo`] |
 //! | `POST /vms` | [`CreateVm`] → task |
 //! | `POST /vms/clone` | [`CloneVm`] → task |
+//! | `PATCH /vms/{id}` | [`ChangeVm`] → [`VmInfo`] |
 //! | `POST /vms/{id}/power` | [`Power`] → task |
 //! | `POST /vms/{id}/migrate` | [`Migrate`] → task |
 //! | `DELETE /vms/{id}` | → task |

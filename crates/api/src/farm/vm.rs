@@ -124,6 +124,13 @@ fn default_grace() -> u32 {
     60
 }
 
+/// What is kept of a VM beside what it is. A key that is absent stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChangeVm {
+    /// The application that it is a part of; empty: none.
+    pub application: Option<String>,
+}
+
 /// Move a running VM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Migrate {

@@ -7,13 +7,15 @@ use crate::output::{self, or_dash};
 use crate::progress::follow;
 use godwit_api::agent::MigrationOptions;
 use godwit_api::farm::client::FarmClient;
-use godwit_api::farm::{CloneVm, CreateVm, Customization, Migrate, Power, VmInfo};
+use godwit_api::farm::{ChangeVm, CloneVm, CreateVm, Customization, Migrate, Power, VmInfo};
 use godwit_model::ids::HostId;
+use godwit_model::migration::predict;
 use godwit_model::task::Task;
 use godwit_model::units::Bytes;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// VMs of the farm.
 #[derive(Debug, clap::Subcommand)]
@@ -66,7 +68,16 @@ pub enum VmCommand {
         #[arg(required = true)]
         vms: Vec<String>,
     },
-    /// Move running VMs to another host
+    /// Say what VMs are a part of: two VMs of one application are never moved at the same time
+    Set {
+        /// Names or ids
+        #[arg(required = true)]
+        vms: Vec<String>,
+        /// The application; an empty name for none
+        #[arg(long, value_name = "NAME")]
+        application: String,
+    },
+    /// Move running VMs to another host, those first that will be quickest
     Migrate(MigrateArgs),
     /// Delete stopped VMs and their files
     Delete {
@@ -182,6 +193,18 @@ pub struct MigrateArgs {
     no_auto_converge: bool,
 }
 
+/// What lists of VMs show.
+const HEADER: [&str; 8] = [
+    "name",
+    "state",
+    "host",
+    "memory",
+    "vcpus",
+    "datastore",
+    "address",
+    "problem",
+];
+
 impl VmCommand {
     /// Carries it out.
     ///
@@ -192,17 +215,7 @@ impl VmCommand {
         match self {
             Self::List { watch } => {
                 repeat(watch, async || {
-                    let header = [
-                        "name",
-                        "state",
-                        "host",
-                        "memory",
-                        "vcpus",
-                        "datastore",
-                        "address",
-                        "problem",
-                    ];
-                    output::list(context, &farm.vms().await?, &header, row)
+                    output::list(context, &farm.vms().await?, &HEADER, row)
                 })
                 .await
             }
@@ -230,6 +243,16 @@ impl VmCommand {
             Self::Kill { vms } => power(context, &farm, vms, &Power::Kill).await,
             Self::Pause { vms } => power(context, &farm, vms, &Power::Pause).await,
             Self::Resume { vms } => power(context, &farm, vms, &Power::Resume).await,
+            Self::Set { vms, application } => {
+                let request = ChangeVm {
+                    application: Some(application),
+                };
+                let mut changed = Vec::new();
+                for vm in &vms {
+                    changed.push(farm.change_vm(vm, &request).await?);
+                }
+                output::list(context, &changed, &HEADER, row)
+            }
             Self::Migrate(args) => args.run(context, &farm).await,
             Self::Delete { vms } => {
                 each(context, &farm, vms, async |vm| farm.delete_vm(vm).await).await
@@ -414,7 +437,8 @@ impl MigrateArgs {
             to: self.to,
             options,
         };
-        let code = each(context, farm, self.vms.clone(), async |vm| {
+        let vms = quickest_first(farm, self.vms.clone()).await?;
+        let code = each(context, farm, vms, async |vm| {
             farm.migrate(vm, &request).await
         })
         .await?;
@@ -423,6 +447,29 @@ impl MigrateArgs {
         }
         Ok(code)
     }
+}
+
+/// In the order of the predicted times. What is not known stays at the end, where the farm says why.
+async fn quickest_first(farm: &FarmClient, vms: Vec<String>) -> Result<Vec<String>, CliError> {
+    if vms.len() < 2 {
+        return Ok(vms);
+    }
+    let (known, moves) = (farm.vms().await?, farm.migrations(1000).await?);
+    let predicted = |text: &String| {
+        let vm = known.iter().find(|vm| {
+            let definition = &vm.definition;
+            definition.name == *text || definition.id.to_string() == *text
+        })?;
+        let id = vm.definition.id;
+        let newest = moves
+            .iter()
+            .find(|one| one.vm == id && one.receipt.is_some());
+        let receipt = newest.and_then(|one| one.receipt.as_ref());
+        Some(predict::duration(receipt, vm.definition.memory))
+    };
+    let mut timed: Vec<_> = vms.iter().map(|vm| (predicted(vm), vm.clone())).collect();
+    timed.sort_by_key(|(time, _)| time.unwrap_or(Duration::MAX));
+    Ok(timed.into_iter().map(|(_, vm)| vm).collect())
 }
 
 /// What the newest migration of each VM cost, in a line.
@@ -495,6 +542,7 @@ fn lines(vm: &VmInfo) -> Vec<(&'static str, String)> {
         ("cards", nics.collect::<Vec<_>>().join(", ")),
         ("address", or_dash(definition.address)),
         ("template", or_dash(definition.template.clone())),
+        ("application", or_dash(definition.application.clone())),
         ("task", or_dash(vm.task)),
     ]
 }

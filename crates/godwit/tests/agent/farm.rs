@@ -96,6 +96,7 @@ impl Farm {
             boot: Boot::Disk,
             address: None,
             template: None,
+            application: None,
             notes: String::new(),
         }
     }

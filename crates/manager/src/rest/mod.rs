@@ -51,7 +51,7 @@ fn described() -> OpenApiRouter<Service> {
         .routes(routes!(hosts::networks))
         .routes(routes!(vms::list, vms::create))
         .routes(routes!(vms::clone_template))
-        .routes(routes!(vms::show, vms::delete))
+        .routes(routes!(vms::show, vms::change, vms::delete))
         .routes(routes!(vms::power))
         .routes(routes!(vms::migrate))
         .routes(routes!(vms::templates, vms::create_template))

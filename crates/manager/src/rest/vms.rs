@@ -9,8 +9,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use godwit_api::error::ApiError;
 use godwit_api::farm::{
-    CloneVm, CreateTemplate, CreateVm, EchoReport, Migrate, MigrationInfo, Power, TemplateInfo,
-    VmInfo,
+    ChangeVm, CloneVm, CreateTemplate, CreateVm, EchoReport, Migrate, MigrationInfo, Power,
+    TemplateInfo, VmInfo,
 };
 use godwit_model::ids::MigrationId;
 use godwit_model::task::Task;
@@ -81,6 +81,19 @@ pub(super) async fn power(
     Body(request): Body<Power>,
 ) -> Accepted {
     accepted(farm.power(&caller, &vm, &request)?)
+}
+
+/// Changes what is kept of a VM beside what it is.
+#[utoipa::path(patch, path = "/vms/{vm}", params(("vm" = String, Path)),
+    request_body = ChangeVm, security(("token" = [])),
+    responses((status = 200, body = VmInfo), (status = "default", body = ApiError)))]
+pub(super) async fn change(
+    State(farm): Farm,
+    caller: Caller,
+    Path(vm): Path<String>,
+    Body(request): Body<ChangeVm>,
+) -> Result<Json<VmInfo>, Refusal> {
+    Ok(Json(farm.change_vm(&caller, &vm, &request)?))
 }
 
 /// Moves a running VM.

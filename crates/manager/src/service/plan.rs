@@ -207,6 +207,7 @@ mod tests {
             boot: Boot::Disk,
             address: None,
             template: None,
+            application: None,
             notes: String::new(),
         }
     }

@@ -9,7 +9,7 @@ use crate::store::{TemplateRow, VmRow};
 use crate::work::Order;
 use godwit_api::agent::DiskSource;
 use godwit_api::error::{ApiError, ErrorCode};
-use godwit_api::farm::{CloneVm, CreateVm, Customization, Migrate, Power, VmInfo};
+use godwit_api::farm::{ChangeVm, CloneVm, CreateVm, Customization, Migrate, Power, VmInfo};
 use godwit_model::epoch::Epoch;
 use godwit_model::ids::{HostId, MigrationId, VmId};
 use godwit_model::seed::{Seed, StaticAddress};
@@ -256,6 +256,30 @@ impl Service {
         })
     }
 
+    /// Changes what is kept of a VM. It takes effect for work that begins afterwards.
+    ///
+    /// # Errors
+    /// No right, there is none, or a value makes no sense.
+    pub fn change_vm(&self, caller: &Caller, text: &str, request: &ChangeVm) -> Answer<VmInfo> {
+        self.change(caller, "vm.change", text, || {
+            let mut definition = self.find(text)?.row.definition;
+            if let Some(name) = &request.application {
+                definition.application = Some(name.clone()).filter(|name| !name.is_empty());
+            }
+            definition
+                .check()
+                .map_err(|error| invalid(error.to_string()))?;
+            let id = definition.id;
+            self.core
+                .live
+                .update_vm(id, |row| {
+                    row.definition.application = definition.application
+                })
+                .map_err(|error| internal(&error))
+        })?;
+        self.vm(caller, text)
+    }
+
     /// Moves a running VM.
     ///
     /// # Errors
@@ -379,6 +403,7 @@ fn blank(name: &str, datastore: &str, memory: Bytes, vcpus: u32, disk: Bytes) ->
         boot: Boot::Disk,
         address: None,
         template: None,
+        application: None,
         notes: String::new(),
     }
 }

@@ -4,6 +4,7 @@ use crate::config::ManagerConfig;
 use crate::core::Core;
 use godwit_model::ids::{HostId, VmId};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,9 +22,13 @@ const BOOT_AT_MOST: Duration = Duration::from_secs(90);
 pub struct Limits {
     migrations_per_host: usize,
     starts_per_core: usize,
-    migrations: Mutex<HashMap<HostId, Arc<Semaphore>>>,
-    starts: Mutex<HashMap<HostId, Arc<Semaphore>>>,
+    migrations: Places<HostId>,
+    applications: Places<String>,
+    starts: Places<HostId>,
 }
+
+/// Places by what they are at.
+type Places<K> = Mutex<HashMap<K, Arc<Semaphore>>>;
 
 impl Limits {
     /// Limits as configured.
@@ -33,6 +38,7 @@ impl Limits {
             migrations_per_host: config.migrations_per_host,
             starts_per_core: config.starts_per_core,
             migrations: Mutex::default(),
+            applications: Mutex::default(),
             starts: Mutex::default(),
         }
     }
@@ -49,6 +55,11 @@ impl Limits {
         [place(first).await, place(second).await]
     }
 
+    /// The one place that the migrations of an application's VMs have, so that no two of them black out together.
+    pub async fn application(&self, name: &str) -> OwnedSemaphorePermit {
+        take(&self.applications, &name.to_owned(), 1).await
+    }
+
     /// A place for a guest that boots on a host of `cores` cores.
     pub async fn start(&self, host: &HostId, cores: u32) -> OwnedSemaphorePermit {
         let places = self.starts_per_core * cores.max(1) as usize;
@@ -56,15 +67,15 @@ impl Limits {
     }
 }
 
-async fn take(
-    all: &Mutex<HashMap<HostId, Arc<Semaphore>>>,
-    host: &HostId,
+async fn take<K: Clone + Eq + Hash>(
+    all: &Places<K>,
+    at: &K,
     places: usize,
 ) -> OwnedSemaphorePermit {
     let semaphore = all
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .entry(host.clone())
+        .entry(at.clone())
         .or_insert_with(|| Arc::new(Semaphore::new(places)))
         .clone();
     semaphore
@@ -106,5 +117,21 @@ async fn settled(core: &Core, vm: VmId) {
             let low = load < BOOTED_BELOW && began.elapsed() > BOOT_AT_LEAST;
             quiet = if low { quiet + 1 } else { 0 };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_moves_of_one_application_wait_for_each_other() {
+        let limits = Limits::new(&ManagerConfig::default());
+        let first = limits.application("shop").await;
+        let _other = limits.application("mail").await;
+        let second = tokio::time::timeout(Duration::from_millis(50), limits.application("shop"));
+        assert!(second.await.is_err());
+        drop(first);
+        limits.application("shop").await;
     }
 }

@@ -48,6 +48,18 @@ pub(super) async fn run(core: &Arc<Core>, handle: &Handle, plan: &Plan<'_>) -> D
         source: host_up(core, plan.source)?,
         destination: host_up(core, plan.destination)?,
     };
+    // Before the hosts' places, which others could use meanwhile.
+    let application = vm.row.definition.application.clone();
+    let _alone = match &application {
+        None => None,
+        Some(name) => {
+            handle.progress(0, format!("waits for other moves of {name}"));
+            tokio::select! {
+                place = core.limits.application(name) => Some(place),
+                () = handle.cancelled() => return Err(Failure::Cancelled),
+            }
+        }
+    };
     handle.progress(0, "waits for a place among the hosts' migrations");
     let _places = tokio::select! {
         places = core.limits.migration(plan.source, plan.destination) => places,

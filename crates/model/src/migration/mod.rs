@@ -16,6 +16,7 @@
 
 pub mod destination;
 pub mod patience;
+pub mod predict;
 pub mod receipt;
 pub mod source;
 

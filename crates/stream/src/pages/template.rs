@@ -123,6 +123,18 @@ impl TemplateIndex {
         }
     }
 
+    /// Whether there is an index of this image under this key, by its first bytes and its length.
+    #[must_use]
+    pub fn fits(index: &Path, image: &Path, key: &PageKey) -> bool {
+        let count = || {
+            let mut file = File::open(index)?;
+            let length = file.metadata()?.len();
+            let image_length = std::fs::metadata(image)?.size();
+            read_count(&mut file, length, &header(key, image_length))
+        };
+        matches!(count(), Ok(Some(_)))
+    }
+
     /// Whether the index names this page; the image may have changed.
     #[must_use]
     pub fn contains(&self, hash: PageHash) -> bool {
@@ -172,6 +184,16 @@ fn read_entries(
     length: u64,
     header: &[u8],
 ) -> io::Result<Option<Vec<[u8; ENTRY]>>> {
+    let Some(count) = read_count(&mut file, length, header)? else {
+        return Ok(None);
+    };
+    let mut entries = vec![[0; ENTRY]; count];
+    file.read_exact(entries.as_flattened_mut())?;
+    Ok(Some(entries))
+}
+
+/// How many entries follow; `None` as for the entries themselves.
+fn read_count(file: &mut impl Read, length: u64, header: &[u8]) -> io::Result<Option<usize>> {
     let body = length
         .checked_sub(HEADER as u64)
         .map(|body| body as usize)
@@ -179,13 +201,9 @@ fn read_entries(
     let Some(body) = body else { return Ok(None) };
     let mut begin = [0; HEADER];
     file.read_exact(&mut begin)?;
-    let count = (body / ENTRY) as u64;
-    if begin[..HEADER - 8] != *header || begin[HEADER - 8..] != count.to_le_bytes() {
-        return Ok(None);
-    }
-    let mut entries = vec![[0; ENTRY]; body / ENTRY];
-    file.read_exact(entries.as_flattened_mut())?;
-    Ok(Some(entries))
+    let count = body / ENTRY;
+    let is_whole = begin[HEADER - 8..] == (count as u64).to_le_bytes();
+    Ok((begin[..HEADER - 8] == *header && is_whole).then_some(count))
 }
 
 fn hash_of(entry: &[u8; ENTRY]) -> PageHash {

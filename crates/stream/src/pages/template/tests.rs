@@ -124,6 +124,7 @@ fn what_is_not_the_index_of_this_image_is_refused() {
     let refused = |index: &Path, key: &PageKey| {
         let opened = TemplateIndex::open(index, &image, key);
         assert!(matches!(opened, Err(IndexError::Foreign(_))), "{opened:?}");
+        assert!(!TemplateIndex::fits(index, &image, key));
     };
     refused(&index, &other);
     let good = std::fs::read(&index).unwrap();
