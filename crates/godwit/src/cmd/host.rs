@@ -4,8 +4,8 @@ use super::watch::repeat;
 use crate::context::{CliResult, Context};
 use crate::output::{self, or_dash};
 use godwit_api::agent::{PageStoreReport, PageStoreVm};
-use godwit_api::farm::{Connection, HostView};
-use godwit_model::ids::HostId;
+use godwit_api::farm::{Connection, HostView, VmInfo};
+use godwit_model::ids::{HostId, VmId};
 use godwit_model::units::Bytes;
 use std::process::ExitCode;
 use time::OffsetDateTime;
@@ -106,7 +106,10 @@ impl HostCommand {
                     farm.empty_host_pages(&host).await?;
                 }
                 let report = farm.host_pages(&host).await?;
-                show_pages(context, &report)
+                if context.json() {
+                    return output::json(&report);
+                }
+                show_pages(context, &report, &farm.vms().await?)
             }
             Self::Token => {
                 let token = farm.join_token().await?;
@@ -124,10 +127,12 @@ impl HostCommand {
     }
 }
 
-fn show_pages(context: &Context, report: &PageStoreReport) -> CliResult {
-    if context.json() {
-        return output::json(report);
-    }
+fn show_pages(context: &Context, report: &PageStoreReport, known: &[VmInfo]) -> CliResult {
+    // A VM that is no more has no name, but may have pages.
+    let name = |id: VmId| {
+        let vm = known.iter().find(|vm| vm.definition.id == id);
+        vm.map_or_else(|| id.to_string(), |vm| vm.definition.name.clone())
+    };
     let pages = |count: u64| Bytes(count * 4096);
     let asked = report.hits + report.misses;
     let rate = (asked > 0).then(|| 100.0 * report.hits as f64 / asked as f64);
@@ -149,11 +154,7 @@ fn show_pages(context: &Context, report: &PageStoreReport) -> CliResult {
         at.format(&Rfc3339).ok()
     };
     output::list(context, &report.vms, &["vm", "pages", "seen"], |vm| {
-        vec![
-            vm.vm.to_string(),
-            pages(vm.pages).to_string(),
-            or_dash(seen(vm)),
-        ]
+        vec![name(vm.vm), pages(vm.pages).to_string(), or_dash(seen(vm))]
     })
 }
 

@@ -273,7 +273,7 @@ impl Service {
             self.core
                 .live
                 .update_vm(id, |row| {
-                    row.definition.application = definition.application
+                    row.definition.application = definition.application;
                 })
                 .map_err(|error| internal(&error))
         })?;

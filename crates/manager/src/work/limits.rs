@@ -132,6 +132,6 @@ mod tests {
         let second = tokio::time::timeout(Duration::from_millis(50), limits.application("shop"));
         assert!(second.await.is_err());
         drop(first);
-        limits.application("shop").await;
+        let _second = limits.application("shop").await;
     }
 }
