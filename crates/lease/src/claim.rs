@@ -71,13 +71,15 @@ impl Claim {
     }
 }
 
-/// A claim whose outcome is not known yet. Nothing may run by it; it can only be settled, see
+/// A claim that is prepared, or whose outcome is not known yet. Nothing may run by it; it can only be settled, see
 /// [`Lease::settle`](crate::Lease::settle). Dropping it is safe: if the epoch was won after
 /// all, [`Lease::held`](crate::Lease::held) finds it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pending {
     pub(crate) record: Record,
     pub(crate) attempts: u32,
+    /// Whether the temporary file of this attempt is written and synced already.
+    pub(crate) written: bool,
 }
 
 impl Pending {

@@ -39,8 +39,15 @@ pub trait Lease: Send + Sync {
     /// was given up unsettled: [`held`](Self::held) then finds it.
     fn claim(&self, vm: &VmHome, epoch: Epoch, purpose: Purpose) -> Result<Claim, ClaimError>;
 
-    /// Tries again to learn the outcome of an unknown claim, by the same attempt: it is won or
-    /// lost as if it had answered at once.
+    /// Does of a claim what can be done beforehand, so that [`settle`](Self::settle) is quicker. Nothing is won by it,
+    /// and nothing is lost if it is never settled.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim), but never `Lost` or `Unknown`: the number is not asked for.
+    fn prepare(&self, vm: &VmHome, epoch: Epoch, purpose: Purpose) -> Result<Pending, ClaimError>;
+
+    /// Asks for a prepared number, or tries again to learn the outcome of an unknown claim, by the same attempt: it is
+    /// won or lost as if it had answered at once.
     ///
     /// # Errors
     /// As [`claim`](Self::claim); `Unknown` again while the storage does not answer.

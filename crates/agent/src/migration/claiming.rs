@@ -47,6 +47,13 @@ impl Claiming {
         }
     }
 
+    /// The same, with what was done for it beforehand.
+    #[must_use]
+    pub fn prepared(mut self, pending: Option<Pending>) -> Self {
+        self.pending = pending;
+        self
+    }
+
     /// The number that is tried for.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

@@ -1,7 +1,7 @@
 //! One attempt to win one number: the only code that creates an epoch file.
 //!
 //! ```text
-//! write and sync  .claim-N-<nonce>-<attempt>   failed: nothing can have been won
+//! write and sync  .claim-N-<nonce>-<attempt>   failed: nothing can have been won   (may be done ahead)
 //! link it to      N                            failed: what N holds decides, if it can be read
 //! sync the folder                              failed: won perhaps, but not durably
 //! remove the temporary name                    failed: litter
@@ -26,7 +26,9 @@ impl DatastoreLease {
             return self.conclude(vm, pending, outcome);
         }
         let temp = temporary(vm, &pending);
-        if let Err(source) = self.write(&temp, &pending) {
+        if !pending.written
+            && let Err(source) = self.write(&temp, &pending)
+        {
             let _ = self.files.remove(&temp);
             // A former attempt's link may still be on its way: then this failure settles nothing.
             return Err(if pending.attempts == 0 {
@@ -58,6 +60,21 @@ impl DatastoreLease {
             },
         };
         self.conclude(vm, pending, outcome)
+    }
+
+    /// The first step, ahead of the others: a temporary file is no claim, and is swept when its number is taken.
+    pub(super) fn write_ahead(
+        &self,
+        vm: &VmHome,
+        mut pending: Pending,
+    ) -> Result<Pending, ClaimError> {
+        let temp = temporary(vm, &pending);
+        if let Err(source) = self.write(&temp, &pending) {
+            let _ = self.files.remove(&temp);
+            return Err(ClaimError::Unreachable(source));
+        }
+        pending.written = true;
+        Ok(pending)
     }
 
     fn write(&self, temp: &std::path::Path, pending: &Pending) -> Result<(), StorageError> {
@@ -142,6 +159,7 @@ fn temporary(vm: &VmHome, pending: &Pending) -> PathBuf {
 
 fn unknown(mut pending: Pending, source: StorageError) -> ClaimError {
     pending.attempts += 1;
+    pending.written = false;
     let pending = Box::new(pending);
     ClaimError::Unknown { pending, source }
 }

@@ -19,10 +19,16 @@ struct Scene {
     source: (DatastoreLease, Arc<View>),
     destination: (DatastoreLease, Arc<View>),
     migration: MigrationId,
+    /// Whether the destination prepares its claim before it asks for the number.
+    ahead: bool,
 }
 
 impl Scene {
     fn new() -> Self {
+        Self::either(false)
+    }
+
+    fn either(ahead: bool) -> Self {
         let storage = Arc::new(Memory::default());
         let vm = home();
         let source = host(&storage, "a");
@@ -39,6 +45,7 @@ impl Scene {
             source,
             destination,
             migration,
+            ahead,
         }
     }
 
@@ -46,7 +53,12 @@ impl Scene {
         let purpose = Purpose::Activate {
             migration: self.migration,
         };
-        self.destination.0.claim(&self.vm, N, purpose)
+        let lease = &self.destination.0;
+        if self.ahead {
+            let pending = lease.prepare(&self.vm, N, purpose)?;
+            return lease.settle(&self.vm, pending);
+        }
+        lease.claim(&self.vm, N, purpose)
     }
 
     fn void(&self) -> Result<Claim, ClaimError> {
@@ -65,6 +77,12 @@ impl Scene {
         );
         steps
     }
+}
+
+/// Each step of a claim, at once or prepared.
+fn cases() -> impl Iterator<Item = (bool, usize)> {
+    let steps = |ahead| (0..Scene::steps()).map(move |step| (ahead, step));
+    [false, true].into_iter().flat_map(steps)
 }
 
 /// What the destination may believe in the end, once its storage works again.
@@ -94,12 +112,12 @@ fn won(result: &Result<Claim, ClaimError>) -> bool {
 
 #[test]
 fn each_step_failing_in_each_way_leaves_one_winner() {
-    for step in 0..Scene::steps() {
+    for (ahead, step) in cases() {
         for fault in Fault::ALL {
             for power_cut in [false, true] {
                 for void_before_settling in [false, true] {
                     let case = format!("{fault:?} at {step}, {power_cut}, {void_before_settling}");
-                    let scene = Scene::new();
+                    let scene = Scene::either(ahead);
                     scene.destination.1.plan_fault(step, fault);
                     let first = scene.activate();
                     if power_cut {
@@ -121,9 +139,9 @@ fn each_step_failing_in_each_way_leaves_one_winner() {
 
 #[test]
 fn an_agent_that_died_at_any_step_finds_again_exactly_what_it_won() {
-    for step in 0..Scene::steps() {
+    for (ahead, step) in cases() {
         for fault in [Fault::Gone, Fault::GoneAfter] {
-            let scene = Scene::new();
+            let scene = Scene::either(ahead);
             scene.destination.1.plan_fault(step, fault);
             drop(scene.activate());
             // The process is gone; another one of the same boot looks.
@@ -141,10 +159,10 @@ fn an_agent_that_died_at_any_step_finds_again_exactly_what_it_won() {
 
 #[test]
 fn a_rival_that_cuts_in_before_any_step_leaves_one_winner() {
-    for step in 0..Scene::steps() {
+    for (ahead, step) in cases() {
         // The rival's own reply of `link` (the fifth operation) may be lost as well.
         for rivals_fault in [None, Some((4, Fault::ReplyLost))] {
-            let scene = Scene::new();
+            let scene = Scene::either(ahead);
             let (rival, view) = (scene.source.0.clone(), scene.source.1.clone());
             let (vm, migration) = (scene.vm.clone(), scene.migration);
             let outcome = Arc::new(Mutex::new(None));
@@ -293,4 +311,18 @@ fn a_release_may_be_repeated_after_any_failure() {
             assert!(won(&start), "{fault:?} at {step}");
         }
     }
+}
+
+#[test]
+fn a_prepared_claim_is_none_and_loses_to_whoever_asks_first() {
+    let scene = Scene::either(true);
+    let purpose = Purpose::Activate {
+        migration: scene.migration,
+    };
+    let lease = &scene.destination.0;
+    let pending = lease.prepare(&scene.vm, N, purpose).expect("prepared");
+    assert!(lease.held(&scene.vm).expect("reads").is_none());
+    assert!(won(&scene.void()), "the number is free");
+    let settled = lease.settle(&scene.vm, pending);
+    assert!(matches!(settled, Err(ClaimError::Lost { winner }) if winner.epoch == N));
 }

@@ -146,13 +146,8 @@ impl DatastoreLease {
     }
 }
 
-impl Lease for DatastoreLease {
-    fn owner(&self) -> &Owner {
-        &self.owner
-    }
-
-    fn claim(&self, vm: &VmHome, epoch: Epoch, purpose: Purpose) -> Result<Claim, ClaimError> {
-        self.check(vm, epoch, &purpose)?;
+impl DatastoreLease {
+    fn pending(&self, vm: &VmHome, epoch: Epoch, purpose: Purpose) -> Pending {
         let record = Record {
             vm: vm.vm(),
             epoch,
@@ -161,13 +156,27 @@ impl Lease for DatastoreLease {
             nonce: Uuid::new_v4(),
             written_at: OffsetDateTime::now_utc(),
         };
-        self.attempt(
-            vm,
-            Pending {
-                record,
-                attempts: 0,
-            },
-        )
+        Pending {
+            record,
+            attempts: 0,
+            written: false,
+        }
+    }
+}
+
+impl Lease for DatastoreLease {
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn claim(&self, vm: &VmHome, epoch: Epoch, purpose: Purpose) -> Result<Claim, ClaimError> {
+        self.check(vm, epoch, &purpose)?;
+        self.attempt(vm, self.pending(vm, epoch, purpose))
+    }
+
+    fn prepare(&self, vm: &VmHome, epoch: Epoch, purpose: Purpose) -> Result<Pending, ClaimError> {
+        self.check(vm, epoch, &purpose)?;
+        self.write_ahead(vm, self.pending(vm, epoch, purpose))
     }
 
     fn settle(&self, vm: &VmHome, pending: Pending) -> Result<Claim, ClaimError> {

@@ -7,9 +7,10 @@ use crate::answer::{Tell, blocking, whole};
 use crate::timings;
 use crate::vm::actor::Actor;
 use crate::vm::launch;
+use futures::FutureExt;
 use godwit_api::agent::Phase;
 use godwit_api::error::ErrorCode;
-use godwit_lease::{Claim, Lease, Purpose, write_definition};
+use godwit_lease::{Claim, Lease, Pending, Purpose, write_definition};
 use godwit_model::epoch::Epoch;
 use godwit_model::migration::Outcome;
 use godwit_model::migration::destination::{Effect, Event};
@@ -20,6 +21,7 @@ use godwit_qemu::monitor::Announce;
 use godwit_qemu::qmp::EventKind;
 use godwit_qemu::usage::ProcessUsage;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 impl Incoming<'_> {
@@ -32,7 +34,8 @@ impl Incoming<'_> {
                     let migration = self.request.migration;
                     let purpose = Purpose::Activate { migration };
                     let actor = &self.actor;
-                    self.claiming = Some(Claiming::new(&actor.host, &actor.home, epoch, purpose));
+                    let claiming = Claiming::new(&actor.host, &actor.home, epoch, purpose);
+                    self.claiming = Some(claiming.prepared(self.prepared_claim(epoch)));
                 }
                 None
             }
@@ -55,6 +58,13 @@ impl Incoming<'_> {
                 Some(Event::GivenBack)
             }
         }
+    }
+
+    /// What was done ahead for the claim of this migration's epoch, if it is done: nothing waits for it.
+    fn prepared_claim(&mut self, epoch: Epoch) -> Option<Pending> {
+        let prepared = self.prepared.take().filter(JoinHandle::is_finished)?;
+        let pending = prepared.now_or_never()?.ok()?.ok()?;
+        Some(pending).filter(|pending| pending.epoch() == epoch)
     }
 
     /// The source's QEMU has let go of the images when it completed; a lock that is refused all

@@ -16,7 +16,7 @@ use crate::vm::Message;
 use crate::vm::actor::{Activity, Actor, Machine, Ready, State};
 use crate::vm::launch::Qemu;
 use godwit_api::agent::{IncomingReply, IncomingRequest, MigrationOptions, PeerRef, Phase, Role};
-use godwit_lease::Claim;
+use godwit_lease::{Claim, ClaimError, Lease, Pending, Purpose};
 use godwit_model::host::PROTOCOL_VERSION;
 use godwit_model::ids::MigrationId;
 use godwit_model::migration::destination::{Arrived, Destination, Effect, End, Event};
@@ -28,6 +28,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 const BUSY: &str = "the VM is arriving from another host: wait for the end of its migration";
@@ -43,6 +44,8 @@ struct Incoming<'a> {
     relay_events: Option<Events>,
     relay_totals: godwit_stream::Totals,
     claiming: Option<Claiming>,
+    /// The claim's first step, done while memory is sent: in the blackout each sync of the storage is felt.
+    prepared: Option<JoinHandle<Result<Pending, ClaimError>>>,
     claim: Option<Claim>,
     deadline: Option<(Instant, String)>,
     /// QEMU is gone.
@@ -83,6 +86,7 @@ async fn whole(
     let mut incoming = Incoming::new(&mut actor, qemu, request, tracker);
     incoming.relay = Some(relay);
     incoming.relay_events = Some(events);
+    incoming.prepare_claim();
     let late = "the source's relay did not come".to_owned();
     incoming.deadline = Some((Instant::now() + timings::LISTENING, late));
     let state = incoming.until_the_end(Vec::new()).await;
@@ -120,6 +124,17 @@ pub async fn resume(
 }
 
 impl<'a> Incoming<'a> {
+    fn prepare_claim(&mut self) {
+        let (lease, home) = (Arc::clone(&self.actor.host.lease), self.actor.home.clone());
+        let epoch = self.request.epoch;
+        let purpose = Purpose::Activate {
+            migration: self.request.migration,
+        };
+        self.prepared = Some(tokio::task::spawn_blocking(move || {
+            lease.prepare(&home, epoch, purpose)
+        }));
+    }
+
     fn new(actor: &'a mut Actor, qemu: Qemu, request: IncomingRequest, tracker: Tracker) -> Self {
         Self {
             actor,
@@ -131,6 +146,7 @@ impl<'a> Incoming<'a> {
             relay_events: None,
             relay_totals: godwit_stream::Totals::default(),
             claiming: None,
+            prepared: None,
             claim: None,
             deadline: None,
             dead: false,
