@@ -1,6 +1,6 @@
 #!/bin/bash
 # Figures for people: how long the golden image takes to its first answer and what it costs idle,
-# then what moving a VM costs by stock QEMU and by Godwit (about 45 minutes; `QUICK=1` for about 8).
+# then what moving a VM costs by stock QEMU and by Godwit (by its plan about 45 minutes; `QUICK=1` for the short form).
 # Whatever happens, the farm is taken down at the end.
 set -euo pipefail
 # shellcheck source=scripts/common.sh

@@ -5,13 +5,13 @@ mod common;
 
 use std::{net::SocketAddr, time::Duration};
 
-use common::{LONG, Rig, Running, connected, let_in, random, read_all, stranger, write_all};
+use common::{LONG, Rig, Running, connected, let_in, random, read_all, said, stranger, write_all};
 use godwit_stream::{
     Command, DestinationConfig, Event,
     destination::DestinationError,
     source::{PIECE, SourceError},
 };
-use godwit_tls::{Ca, Expect, Identity, config as tls};
+use godwit_tls::{Ca, Identity};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream, UnixStream},
@@ -184,22 +184,7 @@ async fn another_version_is_refused_with_words() {
     let rig = Rig::new();
     let (mut destination, address, _qemu) =
         rig.start_destination(rig.destination_config(), None).await;
-    let own = rig.relay("source");
-    let own = godwit_tls::KeyedCert {
-        cert_pem: own.cert_pem,
-        key_pem: own.key_pem,
-    };
-    let config = tls::relay_client(rig.ca.cert_pem(), &own, Expect::AnyInFarm).unwrap();
-    let tcp = TcpStream::connect(address).await.unwrap();
-    let connector = tokio_rustls::TlsConnector::from(config);
-    let mut connection = connector
-        .connect("godwit".try_into().unwrap(), tcp)
-        .await
-        .unwrap();
-    connection
-        .write_all(b"\x01\0\0\0\x0aGODWITRL\0\x09")
-        .await
-        .unwrap();
+    let mut connection = said(&rig, address, b"\x01\0\0\0\x0aGODWITRL\0\x09").await;
     let mut answer = Vec::new();
     let _ = connection.read_to_end(&mut answer).await;
     assert_eq!(answer[0], 6, "a Refused");

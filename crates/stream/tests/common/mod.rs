@@ -265,24 +265,26 @@ pub fn bytes(totals: &Totals) -> (ByteCount, ByteCount) {
     (totals.bytes_in, totals.bytes_out)
 }
 
-/// A connection that was let in, to misbehave on.
-pub async fn let_in(rig: &Rig, address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let own = rig.relay("source");
-    let own = godwit_tls::KeyedCert {
-        cert_pem: own.cert_pem,
-        key_pem: own.key_pem,
-    };
+/// A connection of the right relay, which has said these bytes.
+pub async fn said(
+    rig: &Rig,
+    address: SocketAddr,
+    first: &[u8],
+) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let own = keyed(&rig.relay("source"));
     let config = tls::relay_client(rig.ca.cert_pem(), &own, Expect::AnyInFarm).unwrap();
     let tcp = TcpStream::connect(address).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(config);
-    let mut connection = connector
-        .connect("godwit".try_into().unwrap(), tcp)
-        .await
-        .unwrap();
+    let name = "godwit".try_into().unwrap();
+    let mut connection = connector.connect(name, tcp).await.unwrap();
+    connection.write_all(first).await.unwrap();
     connection
-        .write_all(b"\x01\0\0\0\x11GODWITRL\0\x02\0\0\0\0m-1")
-        .await
-        .unwrap();
+}
+
+/// A connection that was let in, to misbehave on.
+pub async fn let_in(rig: &Rig, address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let hello = b"\x01\0\0\0\x11GODWITRL\0\x02\0\0\0\0m-1";
+    let mut connection = said(rig, address, hello).await;
     let mut welcome = [0; 11];
     connection.read_exact(&mut welcome).await.unwrap();
     assert_eq!(welcome, *b"\x02\0\0\0\x06\0\x02\0\0\0\0");
