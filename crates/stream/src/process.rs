@@ -34,6 +34,8 @@ use crate::{
 const MAX_CONFIG: u64 = 1 << 20;
 /// How long QEMU's incoming socket may take to appear.
 const QEMU_LISTENS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a relay that has done its part rests before it does what is left, which no VM waits for.
+const VM_FIRST: Duration = Duration::from_millis(250);
 /// How often progress is reported.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
@@ -189,6 +191,8 @@ fn conclude((result, released, counters): Ending) -> ExitCode {
     };
     print(&event);
     if let Some(afterwards) = afterwards {
+        // The VM is about to run: on a busy host everything done now is time that it stands still.
+        std::thread::sleep(VM_FIRST);
         afterwards();
     }
     code

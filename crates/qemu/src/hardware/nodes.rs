@@ -37,6 +37,10 @@ pub(super) struct FileNode<'a> {
     pub aio: &'static str,
     pub discard: &'static str,
     pub cache: Cache,
+    /// Whether the host's cache of the file is emptied when a migrated VM is about to run. Off for what nobody writes:
+    /// nothing in it can be out of date, emptying it took 15 ms of the blackout per 350 MB (measured), and clones and
+    /// later migrations would read it all again.
+    pub drop_cache: bool,
 }
 
 impl<'a> FileNode<'a> {
@@ -48,6 +52,7 @@ impl<'a> FileNode<'a> {
             locking: "on",
             discard: "unmap",
             cache: DIRECT,
+            drop_cache: true,
             ..common
         }
     }
@@ -64,6 +69,7 @@ impl<'a> FileNode<'a> {
             aio: "threads",
             discard: "ignore",
             cache: CACHED,
+            drop_cache: false,
         }
     }
 }
