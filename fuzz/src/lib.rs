@@ -54,6 +54,9 @@ pub enum Fault {
     /// A valid stream was not understood to the end.
     #[error("a valid stream not understood")]
     Misunderstood,
+    /// Something over its limit was accepted.
+    #[error("more accepted than the limit")]
+    OverLimit,
     /// Pages of a valid stream were missed or made up.
     #[error("other pages than those of the stream")]
     Pages,

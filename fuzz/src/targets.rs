@@ -1,6 +1,8 @@
 //! What is fuzzed.
 
 pub mod raw_stream;
+pub mod relay_batches;
+pub mod relay_frames;
 mod shape;
 pub mod structured_stream;
 
@@ -9,7 +11,12 @@ use godwit_stream::codec::walk::{End, Walk, walk};
 use crate::{Fault, Features, Target};
 
 /// All targets, as `make fuzz` runs them.
-pub const ALL: [Target; 2] = [raw_stream::TARGET, structured_stream::TARGET];
+pub const ALL: [Target; 4] = [
+    raw_stream::TARGET,
+    structured_stream::TARGET,
+    relay_frames::TARGET,
+    relay_batches::TARGET,
+];
 
 /// Walks through a stream whole and in pieces: both must give the same, and the stream's own bytes.
 fn walk_twice(stream: &[u8], pieces: &[u16]) -> Result<Walk, Fault> {

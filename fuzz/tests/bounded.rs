@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use godwit_fuzz::{
     Fault, Features, Target,
     driver::{self, FuzzError, Limit},
-    targets::{raw_stream, structured_stream},
+    targets::{raw_stream, relay_batches, relay_frames, structured_stream},
 };
 
 const SECONDS: Limit = Limit::Time(Duration::from_secs(3));
@@ -28,6 +28,16 @@ fn raw_bytes_as_a_stream() {
 #[test]
 fn valid_and_damaged_streams() {
     fuzz(&structured_stream::TARGET);
+}
+
+#[test]
+fn frames_of_a_stranger() {
+    fuzz(&relay_frames::TARGET);
+}
+
+#[test]
+fn batches_of_a_stranger() {
+    fuzz(&relay_batches::TARGET);
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub mod run;
 pub mod stats;
 pub mod templates;
 pub mod timings;
+mod urgent;
 pub mod vm;
 
 pub use config::AgentConfig;

@@ -301,11 +301,14 @@ impl Live {
     ///
     /// # Errors
     /// The database fails.
-    pub fn report_vm(&self, host: &HostId, view: VmView) -> Result<(), StoreError> {
+    pub fn report_vm(&self, host: &HostId, mut view: VmView) -> Result<(), StoreError> {
         let id = view.definition.id;
         let Some(vm) = self.vm(id) else {
             return self.report_unknown(host, view);
         };
+        // What only the manager goes by; a host learns it with the VM's next move.
+        let known = &vm.row.definition;
+        view.definition.application.clone_from(&known.application);
         let owner = vm.row.host == *host;
         let newer = view.epoch.is_some() && view.epoch > vm.row.newest_epoch;
         if !owner && !newer {

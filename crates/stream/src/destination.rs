@@ -104,7 +104,7 @@ pub async fn run(
     let result = tokio::select! {
         // First the feeding: QEMU closes its socket after the last byte, and that is no failure.
         biased;
-        result = feeder.feed(&mut frames, &mut qemu, counters) => result,
+        result = feeder.feed(&mut frames, &mut qemu, report, counters) => result,
         error = hung_up(&mut qemu_reading) => Err(DestinationError::Qemu(error)),
         stop = orders.stop() => Err(stop.into()),
     };

@@ -110,6 +110,9 @@ pub enum Event {
         /// So far.
         totals: Totals,
     },
+    /// Destination: the VM stands still at the source, and what comes now prolongs its blackout. Said where pages travel by
+    /// themselves.
+    Blackout,
     /// Source: QEMU's stream has ended and everything but the withheld tail is sent.
     Drained,
     /// Source: the tail is sent.

@@ -36,6 +36,8 @@ pub fn all() -> Vec<Scenario> {
         moves::a_vm_moves_under_load_and_back,
         moves::a_cancelled_move_leaves_the_vm_where_it_is,
         moves::a_destination_that_refuses_says_why,
+        moves::a_guest_that_outruns_its_move_stays,
+        moves::moves_of_one_application_do_not_overlap,
         garbage::garbage_on_the_sockets_stops_nothing,
         kills::an_agent_killed_under_load_is_not_noticed,
         kills::an_agent_killed_during_a_move_leaves_the_vm_running,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use godwit_api::agent::MigrationOptions;
 use godwit_api::error::ErrorCode;
 use godwit_api::farm::Migrate;
 use godwit_model::migration::Outcome;
@@ -93,6 +94,57 @@ pub async fn a_cancelled_move_leaves_the_vm_where_it_is(farm: Arc<Farm>) {
     shop.load.goes_on().await;
     let late = farm.client.cancel_task(task.id).await.unwrap_err();
     assert_eq!(late.code(), Some(ErrorCode::Conflict), "{late}");
+}
+
+/// A move that cannot keep up with what the guest writes ends by itself and says so; the VM runs where it was.
+pub async fn a_guest_that_outruns_its_move_stays(farm: Arc<Farm>) {
+    let shop = &farm.shops().await.first;
+    let before = farm.vm(shop.name).await;
+    let from = before.host.to_string();
+    let to = farm.other(&from);
+    let others = farm.lab.qemus(&to);
+    let options = MigrationOptions {
+        precopy_limit_seconds: 5,
+        ..options(SLOW)
+    };
+    let request = Migrate {
+        to: host(&to),
+        options,
+    };
+    let task = farm.client.migrate(shop.name, &request).await.unwrap();
+    let task = farm.ended(task).await;
+    assert_eq!(task.state, TaskState::Failed, "{task:?}");
+    let error = task.error.unwrap_or_default();
+    assert!(error.contains("not sent within 5 s"), "{error}");
+    farm.is(shop.name, &from, VmState::Running).await;
+    farm.nothing_of(&before, &to, others).await;
+    assert_eq!(farm.vm(shop.name).await.epoch, before.epoch);
+    shop.load.goes_on().await;
+}
+
+/// VMs that belong together stand still one after the other, however they are asked to move.
+pub async fn moves_of_one_application_do_not_overlap(farm: Arc<Farm>) {
+    let shops = farm.shops().await;
+    let both = [shops.first.name, shops.second.name];
+    farm.done(&["vm", "set", both[0], both[1], "--application", "shop"])
+        .await;
+    let mut tasks = Vec::new();
+    for name in both {
+        let to = farm.other(farm.vm(name).await.host.as_str());
+        tasks.push(farm.move_to(name, &to, None).await);
+    }
+    let mut times = Vec::new();
+    for task in tasks {
+        let id = farm.succeeded(task).await.result.unwrap().parse().unwrap();
+        let receipt = farm.client.migration(id).await.unwrap().receipt.unwrap();
+        times.push((receipt.began_mono, receipt.ended_mono));
+    }
+    times.sort();
+    assert!(times[0].1 <= times[1].0, "{times:?}");
+    let vm = farm.vm(both[0]).await;
+    assert_eq!(vm.definition.application.as_deref(), Some("shop"));
+    farm.done(&["vm", "set", both[0], both[1], "--application", ""])
+        .await;
 }
 
 /// What the manager knows is refused before a task begins; what only the destination sees is refused there, and the VM

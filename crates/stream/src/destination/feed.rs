@@ -14,7 +14,7 @@ use crate::{
     memory::GuestMemory,
     packing::Unpacker,
     pages::PageHash,
-    report::Counters,
+    report::{Counters, Event, Reporter},
     transfer::{RestoreError, Restorer},
     wire::{HASH, Kind, Origin, decode_final},
 };
@@ -37,6 +37,8 @@ struct Pages {
     restorer: Restorer,
     unpacker: Unpacker,
     memory: Option<GuestMemory>,
+    /// What comes now is sent with the VM paused, and that was told.
+    blackout: bool,
     /// No Batch may follow.
     ended: bool,
     later: Vec<(PageHash, Box<[u8; PAGE]>)>,
@@ -53,6 +55,7 @@ impl Feeder {
                 ),
                 memory,
                 unpacker: Unpacker::new()?,
+                blackout: false,
                 ended: false,
                 later: Vec::new(),
                 local,
@@ -70,6 +73,7 @@ impl Feeder {
         &mut self,
         frames: &mut FrameReader<impl AsyncRead + AsyncWrite + Unpin>,
         qemu: &mut (impl AsyncWrite + Unpin),
+        report: &Reporter,
         counters: &Counters,
     ) -> Result<(), DestinationError> {
         loop {
@@ -85,12 +89,13 @@ impl Feeder {
                     network.flush().await.map_err(FrameError::from)?;
                 }
                 (Kind::Batch, Some(pages)) if !pages.ended => {
-                    pages.take(payload, qemu, counters).await?;
+                    pages.take(payload, qemu, report, counters).await?;
                 }
                 (Kind::Data, _) => {
                     self.digest().update(payload);
                     if let Some(pages) = &mut self.pages {
                         pages.ended = true;
+                        pages.in_blackout(report);
                     }
                     give(qemu, payload, counters).await?;
                 }
@@ -153,6 +158,7 @@ impl Pages {
         &mut self,
         payload: &[u8],
         qemu: &mut (impl AsyncWrite + Unpin),
+        report: &Reporter,
         counters: &Counters,
     ) -> Result<(), DestinationError> {
         let Some((flags, rest)) = payload.split_first() else {
@@ -160,6 +166,8 @@ impl Pages {
         };
         let body = self.unpacker.unpack(*flags, rest)?;
         let piece = self.restorer.restore(*flags, body)?;
+        // While the VM runs, every page is asked about.
+        let in_blackout = !piece.asked() && piece.received().next().is_some();
         if let Some(memory) = &self.memory {
             for run in piece.memory() {
                 counters.gave(run.slices.iter().map(|slice| slice.len()).sum());
@@ -184,7 +192,16 @@ impl Pages {
             self.later
                 .extend(pages.map(|(hash, page)| (hash, Box::new(*page))));
         }
+        if in_blackout {
+            self.in_blackout(report);
+        }
         Ok(())
+    }
+
+    fn in_blackout(&mut self, report: &Reporter) {
+        if !std::mem::replace(&mut self.blackout, true) {
+            report.say(Event::Blackout);
+        }
     }
 }
 

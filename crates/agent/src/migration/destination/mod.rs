@@ -12,6 +12,7 @@ use super::{Control, Tracker, first_view};
 use crate::answer::{Answer, conflict, internal};
 use crate::host::Host;
 use crate::timings;
+use crate::urgent::Urgent;
 use crate::vm::Message;
 use crate::vm::actor::{Activity, Actor, Machine, Ready, State};
 use crate::vm::launch::Qemu;
@@ -43,6 +44,8 @@ struct Incoming<'a> {
     relay: Option<DestinationRelay>,
     relay_events: Option<Events>,
     relay_totals: godwit_stream::Totals,
+    /// In the blackout, until the VM runs.
+    urgent: Option<Urgent>,
     claiming: Option<Claiming>,
     /// The claim's first step, done while memory is sent: in the blackout each sync of the storage is felt.
     prepared: Option<JoinHandle<Result<Pending, ClaimError>>>,
@@ -145,6 +148,7 @@ impl<'a> Incoming<'a> {
             relay: None,
             relay_events: None,
             relay_totals: godwit_stream::Totals::default(),
+            urgent: None,
             claiming: None,
             prepared: None,
             claim: None,
@@ -256,6 +260,12 @@ impl<'a> Incoming<'a> {
         };
         match event {
             RelayEvent::Connected { .. } => Some(Event::RelayConnected),
+            RelayEvent::Blackout => {
+                let relay = self.relay.as_ref().map(DestinationRelay::pid);
+                let processes = relay.into_iter().chain([self.qemu.process.pid()]);
+                self.urgent = Some(Urgent::with(&processes.collect::<Vec<_>>()));
+                None
+            }
             RelayEvent::Without { what } => {
                 tracing::warn!(migration = %self.request.migration, what, "more is sent than would be needed");
                 None

@@ -31,6 +31,7 @@ impl Outgoing<'_> {
                 None
             }
             Effect::ContinueVm => {
+                self.urgent = None;
                 self.continue_vm().await;
                 None
             }
@@ -61,6 +62,7 @@ impl Outgoing<'_> {
                 None
             }
             Effect::QuitVm => {
+                self.urgent = None;
                 self.quit_vm().await;
                 None
             }

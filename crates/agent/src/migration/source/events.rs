@@ -6,6 +6,7 @@ use super::super::{Control, clock};
 use super::{Outgoing, receipt};
 use crate::answer::{Tell, conflict};
 use crate::timings;
+use crate::urgent::Urgent;
 use godwit_api::agent::Phase;
 use godwit_api::error::ErrorCode;
 use godwit_lease::Purpose;
@@ -22,6 +23,9 @@ impl Outgoing<'_> {
         match event.kind() {
             EventKind::Stop if !self.course.is_blackout() => {
                 self.course.stopped = Some(clock::moment(event));
+                let relay = self.relay.as_ref().map(SourceRelay::pid);
+                let processes = relay.into_iter().chain([self.qemu.process.pid()]);
+                self.urgent = Some(Urgent::with(&processes.collect::<Vec<_>>()));
                 if matches!(self.state, Source::Sending { .. }) {
                     let until = Instant::now() + timings::BLACKOUT;
                     self.deadline = Some((

@@ -18,6 +18,7 @@ use super::claiming::{Claimed, Claiming};
 use super::peer::{News, PeerWatch};
 use super::{Tracker, first_view};
 use crate::timings;
+use crate::urgent::Urgent;
 use crate::vm::actor::{Activity, Actor, Machine, State};
 use crate::vm::launch::{self, Qemu};
 use crate::vm::{Message, Reply};
@@ -59,6 +60,8 @@ struct Outgoing<'a> {
     /// When the state's time is over.
     deadline: Option<(Instant, String)>,
     course: Course,
+    /// In the blackout, until the VM runs somewhere.
+    urgent: Option<Urgent>,
     /// QEMU is gone, and how.
     dead: Option<String>,
     /// What could not be done about the VM at the end.
@@ -137,6 +140,7 @@ impl<'a> Outgoing<'a> {
             downtime_limit: Duration::ZERO,
             look_at_epochs: now,
             deadline: None,
+            urgent: None,
             dead: None,
             problem: None,
         }

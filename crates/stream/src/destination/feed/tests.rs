@@ -129,7 +129,12 @@ fn fed(dir: &Path, frames: &[Sent]) -> Result<(), DestinationError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let end = runtime.block_on(feeder.feed(&mut network, &mut Vec::new(), &Counters::default()));
+    let end = runtime.block_on(feeder.feed(
+        &mut network,
+        &mut Vec::new(),
+        &Reporter::new().0,
+        &Counters::default(),
+    ));
     assert_eq!(
         std::fs::metadata(&file).unwrap().len(),
         (PAGES * PAGE) as u64
