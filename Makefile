@@ -38,7 +38,7 @@ bench: build ## measurements, for people: what moves cost by several engines; th
 	@scripts/bench.sh
 
 SECONDS ?= 60
-fuzz: setup ## fuzz the reading of QEMU's stream: make fuzz SECONDS=600
+fuzz: setup ## fuzz what reads bytes from outside: make fuzz SECONDS=600
 	@cargo run --release --locked -p godwit-fuzz -- run $(SECONDS)
 
 clean: ## take down labs and remove what was built
