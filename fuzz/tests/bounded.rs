@@ -43,7 +43,12 @@ fn batches_of_a_stranger() {
 #[test]
 fn the_inputs_reach_deep() {
     let folder = tempfile::tempdir().unwrap();
-    for (target, least) in [(raw_stream::TARGET, 60), (structured_stream::TARGET, 200)] {
+    for (target, least) in [
+        (raw_stream::TARGET, 60),
+        (structured_stream::TARGET, 200),
+        (relay_frames::TARGET, 50),
+        (relay_batches::TARGET, 20),
+    ] {
         let summary = driver::run(&target, 1, Limit::Cases(3000), folder.path()).unwrap();
         assert!(summary.features >= least, "{}: {summary:?}", target.name);
     }

@@ -14,6 +14,8 @@ pub mod live;
 pub mod rest;
 pub mod service;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod work;
 
 use config::ManagerConfig;

@@ -464,3 +464,43 @@ fn info(vm: &LiveVm, host: Option<&LiveHost>) -> VmInfo {
         task: vm.task,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::vm;
+    use godwit_api::agent::VmSockets;
+    use godwit_model::vm::VmState;
+
+    #[test]
+    fn what_only_the_manager_knows_of_a_vm_outlives_its_hosts_reports() {
+        let store = Store::in_memory().expect("a store");
+        let live = Live::load(store.clone(), |_| None).expect("an empty farm");
+        let host: HostId = "blade1".parse().expect("a name");
+        let reported = vm();
+        let id = reported.id;
+        let mut definition = reported.clone();
+        definition.application = Some("shop".into());
+        live.insert_vm(VmRow {
+            definition,
+            host: host.clone(),
+            newest_epoch: None,
+            made: true,
+        })
+        .expect("a new name");
+        let view = VmView {
+            definition: reported,
+            state: VmState::Running,
+            epoch: None,
+            newest_epoch: None,
+            pid: None,
+            migration: None,
+            problem: None,
+            sockets: VmSockets::default(),
+        };
+        live.report_vm(&host, view).expect("written down");
+        let kept = |row: &VmRow| row.definition.application.as_deref() == Some("shop");
+        assert!(kept(&live.vm(id).expect("known").row));
+        assert!(store.vms().expect("rows").iter().all(kept));
+    }
+}

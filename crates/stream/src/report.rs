@@ -110,8 +110,8 @@ pub enum Event {
         /// So far.
         totals: Totals,
     },
-    /// Destination: the VM stands still at the source, and what comes now prolongs its blackout. Said where pages travel by
-    /// themselves.
+    /// Destination: the VM stands still at the source, and what comes now prolongs its blackout. Said at most once,
+    /// where pages travel by themselves and the last ones are not asked about.
     Blackout,
     /// Source: QEMU's stream has ended and everything but the withheld tail is sent.
     Drained,

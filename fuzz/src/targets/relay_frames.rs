@@ -2,8 +2,8 @@
 //! accepted is written again as it was read.
 
 use godwit_stream::wire::{
-    Capabilities, Header, Hello, Kind, MigrationId, Origin, Welcome, decode_final, decode_reason,
-    encode_reason,
+    Capabilities, Header, Hello, Kind, MigrationId, Origin, Welcome, WireError, decode_final,
+    decode_reason, encode_reason,
 };
 
 use crate::{Fault, Features, Target};
@@ -21,7 +21,7 @@ fn run(mut input: &[u8]) -> Result<Features, Fault> {
         let header = match Header::decode(*header) {
             Ok(header) => header,
             Err(error) => {
-                reached.push((0, std::mem::discriminant(&error)));
+                reached.push((None, Some(std::mem::discriminant(&error))));
                 break;
             }
         };
@@ -31,8 +31,13 @@ fn run(mut input: &[u8]) -> Result<Features, Fault> {
         let Some((payload, after)) = rest.split_at_checked(header.length) else {
             break;
         };
-        if let Err(error) = take(header.kind, payload)? {
-            reached.push((1 + header.kind as u8, std::mem::discriminant(&error)));
+        let refused = take(header.kind, payload)?.err();
+        let ended = refused.is_some();
+        reached.push((
+            Some(header.kind as u8),
+            refused.as_ref().map(std::mem::discriminant),
+        ));
+        if ended {
             break;
         }
         input = after;
@@ -41,7 +46,7 @@ fn run(mut input: &[u8]) -> Result<Features, Fault> {
 }
 
 /// Reads a payload as both relays would; the inner error is the sender's fault.
-fn take(kind: Kind, payload: &[u8]) -> Result<Result<(), godwit_stream::wire::WireError>, Fault> {
+fn take(kind: Kind, payload: &[u8]) -> Result<Result<(), WireError>, Fault> {
     let same = |written: &[u8]| (written == payload).then_some(()).ok_or(Fault::Bytes);
     match kind {
         Kind::Hello => match Hello::decode(payload) {

@@ -184,33 +184,9 @@ pub(super) fn network_for(hosts: &[LiveHost], wanted: Option<&str>) -> Answer<St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::vm;
     use godwit_model::host::DatastoreFacts;
-    use godwit_model::ids::VmId;
-    use godwit_model::vm::{Boot, DEFAULT_CPU_MODEL, DEFAULT_MACHINE, HARDWARE_VERSION, Nic};
-
-    fn vm() -> VmDefinition {
-        VmDefinition {
-            id: VmId::random(),
-            name: "db1".into(),
-            hardware: HARDWARE_VERSION,
-            machine: DEFAULT_MACHINE.into(),
-            cpu_model: DEFAULT_CPU_MODEL.into(),
-            memory: Bytes::mib(512),
-            vcpus: 1,
-            datastore: "SAN1".into(),
-            disks: Vec::new(),
-            media: Vec::new(),
-            nics: vec![Nic {
-                network: "production".into(),
-                mac: "52:54:00:00:00:01".into(),
-            }],
-            boot: Boot::Disk,
-            address: None,
-            template: None,
-            application: None,
-            notes: String::new(),
-        }
-    }
+    use godwit_model::vm::{DEFAULT_CPU_MODEL, DEFAULT_MACHINE};
 
     fn facts() -> HostFacts {
         HostFacts {

@@ -37,7 +37,7 @@ struct Pages {
     restorer: Restorer,
     unpacker: Unpacker,
     memory: Option<GuestMemory>,
-    /// What comes now is sent with the VM paused, and that was told.
+    /// It was told that the VM stands still.
     blackout: bool,
     /// No Batch may follow.
     ended: bool,
@@ -95,7 +95,6 @@ impl Feeder {
                     self.digest().update(payload);
                     if let Some(pages) = &mut self.pages {
                         pages.ended = true;
-                        pages.in_blackout(report);
                     }
                     give(qemu, payload, counters).await?;
                 }
@@ -166,8 +165,6 @@ impl Pages {
         };
         let body = self.unpacker.unpack(*flags, rest)?;
         let piece = self.restorer.restore(*flags, body)?;
-        // While the VM runs, every page is asked about.
-        let in_blackout = !piece.asked() && piece.received().next().is_some();
         if let Some(memory) = &self.memory {
             for run in piece.memory() {
                 counters.gave(run.slices.iter().map(|slice| slice.len()).sum());
@@ -191,17 +188,13 @@ impl Pages {
             let pages = piece.received().take(room);
             self.later
                 .extend(pages.map(|(hash, page)| (hash, Box::new(*page))));
-        }
-        if in_blackout {
-            self.in_blackout(report);
+            // While the VM runs, every page is asked about.
+            let has_pages = piece.received().next().is_some();
+            if has_pages && !std::mem::replace(&mut self.blackout, true) {
+                report.say(Event::Blackout);
+            }
         }
         Ok(())
-    }
-
-    fn in_blackout(&mut self, report: &Reporter) {
-        if !std::mem::replace(&mut self.blackout, true) {
-            report.say(Event::Blackout);
-        }
     }
 }
 

@@ -88,7 +88,6 @@ impl Incoming<'_> {
     /// Announces the MAC addresses and tells the source at once: until then it holds its copy.
     async fn announce(&mut self) {
         let resumed = self.resumed();
-        self.urgent = None;
         if let Err(error) = self.qemu.monitor.announce_self(Announce::default()).await {
             tracing::warn!(vm = %self.actor.definition.id, %error, "not announced");
         }

@@ -44,7 +44,7 @@ struct Incoming<'a> {
     relay: Option<DestinationRelay>,
     relay_events: Option<Events>,
     relay_totals: godwit_stream::Totals,
-    /// In the blackout, until the VM runs.
+    /// In the blackout, until the VM runs or is held: that can last.
     urgent: Option<Urgent>,
     claiming: Option<Claiming>,
     /// The claim's first step, done while memory is sent: in the blackout each sync of the storage is felt.
@@ -185,6 +185,12 @@ impl<'a> Incoming<'a> {
     }
 
     fn entered(&mut self) {
+        if matches!(
+            self.state,
+            Destination::GivingBack { .. } | Destination::Ended(_)
+        ) {
+            self.urgent = None;
+        }
         let phase = match &self.state {
             Destination::Listening => Phase::Prepare,
             Destination::Receiving { arrived } => {
@@ -263,7 +269,7 @@ impl<'a> Incoming<'a> {
             RelayEvent::Blackout => {
                 let relay = self.relay.as_ref().map(DestinationRelay::pid);
                 let processes = relay.into_iter().chain([self.qemu.process.pid()]);
-                self.urgent = Some(Urgent::with(&processes.collect::<Vec<_>>()));
+                self.urgent = Some(Urgent::with(processes));
                 None
             }
             RelayEvent::Without { what } => {
@@ -301,6 +307,7 @@ impl<'a> Incoming<'a> {
                 Event::ClaimLost
             }
             Claimed::Unknown(why) => {
+                self.urgent = None;
                 let detail = format!("the datastore does not answer: {why}");
                 self.tracker.show(|view| {
                     view.phase = Phase::Held;

@@ -31,7 +31,6 @@ impl Outgoing<'_> {
                 None
             }
             Effect::ContinueVm => {
-                self.urgent = None;
                 self.continue_vm().await;
                 None
             }
@@ -62,7 +61,6 @@ impl Outgoing<'_> {
                 None
             }
             Effect::QuitVm => {
-                self.urgent = None;
                 self.quit_vm().await;
                 None
             }

@@ -25,7 +25,7 @@ impl Outgoing<'_> {
                 self.course.stopped = Some(clock::moment(event));
                 let relay = self.relay.as_ref().map(SourceRelay::pid);
                 let processes = relay.into_iter().chain([self.qemu.process.pid()]);
-                self.urgent = Some(Urgent::with(&processes.collect::<Vec<_>>()));
+                self.urgent = Some(Urgent::with(processes));
                 if matches!(self.state, Source::Sending { .. }) {
                     let until = Instant::now() + timings::BLACKOUT;
                     self.deadline = Some((

@@ -60,7 +60,7 @@ struct Outgoing<'a> {
     /// When the state's time is over.
     deadline: Option<(Instant, String)>,
     course: Course,
-    /// In the blackout, until the VM runs somewhere.
+    /// In the blackout, until the VM may run somewhere or is held: that can last.
     urgent: Option<Urgent>,
     /// QEMU is gone, and how.
     dead: Option<String>,
@@ -226,6 +226,9 @@ impl<'a> Outgoing<'a> {
                 "the destination did not run the VM in time".to_owned(),
             )),
         };
+        if !matches!(self.state, Source::Sending { .. } | Source::Released) {
+            self.urgent = None;
+        }
         self.show();
     }
 

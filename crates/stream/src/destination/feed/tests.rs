@@ -110,6 +110,11 @@ fn payload(sent: &Sent, local: &LocalPages) -> (Kind, Vec<u8>) {
 
 /// Feeds these frames and then nothing; says what became of it.
 fn fed(dir: &Path, frames: &[Sent]) -> Result<(), DestinationError> {
+    reported(dir, frames).0
+}
+
+/// The same, and what was reported meanwhile.
+fn reported(dir: &Path, frames: &[Sent]) -> (Result<(), DestinationError>, Vec<Event>) {
     let file = dir.join("memory");
     std::fs::write(&file, [0; PAGES * PAGE]).unwrap();
     let memory = GuestMemory::open(&MemoryConfig {
@@ -129,12 +134,9 @@ fn fed(dir: &Path, frames: &[Sent]) -> Result<(), DestinationError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let end = runtime.block_on(feeder.feed(
-        &mut network,
-        &mut Vec::new(),
-        &Reporter::new().0,
-        &Counters::default(),
-    ));
+    let (report, mut events) = Reporter::new();
+    let end =
+        runtime.block_on(feeder.feed(&mut network, &mut Vec::new(), &report, &Counters::default()));
     assert_eq!(
         std::fs::metadata(&file).unwrap().len(),
         (PAGES * PAGE) as u64
@@ -146,7 +148,9 @@ fn fed(dir: &Path, frames: &[Sent]) -> Result<(), DestinationError> {
     for page in std::fs::read(&file).unwrap().as_chunks::<PAGE>().0 {
         assert!(page.iter().all(|byte| *byte == page[0]) && page[0] <= 2 * KNOWN);
     }
-    end
+    drop(report);
+    let events = std::iter::from_fn(|| events.blocking_recv()).collect();
+    (end, events)
 }
 
 proptest! {
@@ -182,6 +186,35 @@ fn frames_that_make_sense_are_taken() {
     let bytes = std::fs::read(dir.path().join("memory")).unwrap();
     let first: Vec<_> = bytes.chunks(PAGE).map(|page| page[9]).collect();
     assert_eq!(first, [1, 7, 0, 0, 0, 8, 0, 2]);
+}
+
+#[test]
+fn pages_that_were_not_asked_about_tell_of_the_blackout_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let block = b"\x03\x06pc.ram".to_vec();
+    let batch = |flags, op: &[u8], contents: &[u8]| {
+        Sent::Batch(
+            flags,
+            vec![block.clone(), op.to_vec()],
+            contents.to_vec(),
+            None,
+        )
+    };
+    let running = [
+        Sent::Query(vec![6]),
+        batch(ASKED, &[2, 0, 1], &[6]),
+        batch(0, &[1, 1, 2], &[]),
+    ];
+    assert_eq!(reported(dir.path(), &running).1, []);
+    // A stream that goes on as it is, with the VM running: nobody knows when it stops.
+    let opaque = [batch(0, &[4], &[]), Sent::Bytes(Kind::Data, vec![1])];
+    assert_eq!(reported(dir.path(), &opaque).1, []);
+    let paused = [
+        running[2].clone(),
+        batch(0, &[2, 3, 1], &[7]),
+        batch(0, &[2, 4, 1], &[7]),
+    ];
+    assert_eq!(reported(dir.path(), &paused).1, [Event::Blackout]);
 }
 
 #[test]
